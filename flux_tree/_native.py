@@ -17,7 +17,7 @@ except ImportError as exc:
         f"flux_tree._core, the native core, does not load ({exc}): build it with 'pip install .'"
     ) from None
 
-__all__ = ["check", "ffi", "lib", "pointer"]
+__all__ = ["check", "ffi", "int32_array", "lib", "pointer"]
 
 
 def check(rc: int, fault: Any, error: type[FluxTreeError] = UsageError) -> None:
@@ -65,3 +65,34 @@ def pointer(ctype: str, array: NDArray[np.generic] | None) -> Any:
     if array is None:
         return ffi.NULL
     return ffi.cast(ctype, array.ctypes.data)
+
+
+def int32_array(values: Any, what: str, error: type[FluxTreeError]) -> NDArray[np.int32]:
+    """Return `values` as a new read-only int32 array.
+
+    Parameters
+    ----------
+    values : array_like of int
+        Any shape.
+    what : str
+        What a message calls them.
+    error : type of FluxTreeError
+        The exception for values that are not whole numbers of 32 bits, or not an array.
+
+    Returns
+    -------
+    ndarray of int32
+        C-contiguous, of the same shape.
+    """
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise error(f"{what}: not an array of whole numbers ({exc})") from None
+    if array.dtype.kind not in "iu":
+        raise error(f"{what}: not an array of whole numbers but of {array.dtype}, give ranks")
+    bounds = np.iinfo(np.int32)
+    if array.size and (array.min() < bounds.min or array.max() > bounds.max):
+        raise error(f"{what}: a number does not fit in 32 bits, give ranks")
+    result = np.array(array, dtype=np.int32, order="C")
+    result.flags.writeable = False
+    return result
