@@ -42,7 +42,9 @@ def tree_rows(parents: NDArray[np.int32]) -> NDArray[np.int32]:
         0 for the root; -1 for ranks that take no part.
     """
     order = np.empty(len(parents), np.int32)
-    count = lib.tree_preorder(pointer("int32_t *", parents), len(parents), pointer("int32_t *", order))
+    count = lib.tree_preorder(
+        pointer("int32_t *", parents), len(parents), pointer("int32_t *", order)
+    )
     if count < 0:
         raise MemoryError(f"tree: out of memory for {len(parents)} ranks")
     rows = np.full(len(parents), -1, np.int32)
@@ -269,7 +271,7 @@ def _require_matplotlib() -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError:
         raise UsageError(
-            "pictures need matplotlib, which is not installed: pip install \"flux-tree[plot]\""
+            'pictures need matplotlib, which is not installed: pip install "flux-tree[plot]"'
         ) from None
 
 

@@ -1,0 +1,54 @@
+"""Strategies: what turns a topology and the ranks that want the data into a plan.
+
+A strategy has a name, ``get("kary:2")``, and one method, ``plan(topology, members=None)``.
+Other packages add theirs through the entry-point group ``flux_tree.strategies``.
+"""
+
+from ._base import Builtin, Ranks, Strategy, member_flags, rank_count
+from ._builtin import (
+    AllRanks,
+    Binomial,
+    Chain,
+    Edst,
+    Flat,
+    Kary,
+    Leaves,
+    MiddleLeaves,
+    Mincrit,
+    MultiTree,
+    Rack,
+    ScatterAllgather,
+    SplitBinary,
+    Tbon,
+    TwoTree,
+)
+from ._find import GROUP, Description, describe, get, names, plan
+
+__all__ = [
+    "GROUP",
+    "AllRanks",
+    "Binomial",
+    "Builtin",
+    "Chain",
+    "Description",
+    "Edst",
+    "Flat",
+    "Kary",
+    "Leaves",
+    "MiddleLeaves",
+    "Mincrit",
+    "MultiTree",
+    "Rack",
+    "Ranks",
+    "ScatterAllgather",
+    "SplitBinary",
+    "Strategy",
+    "Tbon",
+    "TwoTree",
+    "describe",
+    "get",
+    "member_flags",
+    "names",
+    "plan",
+    "rank_count",
+]
