@@ -13,10 +13,33 @@ from cffi import FFI
 ROOT = Path(__file__).resolve().parent.parent
 # setuptools wants paths relative to setup.py
 NATIVE = Path("shell-plugin")
-HEADERS = ["fault.h", "tree.h", "shape.h"]
-SOURCES = ["fault.c", "tree.c", "shape.c"]
+HEADERS = ["fault.h", "tree.h", "shape.h", "record.h", "store.h", "node.h"]
+SOURCES = [
+    "fault.c",
+    "tree.c",
+    "shape.c",
+    "sum.c",
+    "manifest.c",
+    "manifest_codec.c",
+    "scan.c",
+    "fdcache.c",
+    "remove.c",
+    "store.c",
+    "store_dest.c",
+    "table.c",
+    "cache.c",
+    "wire.c",
+    "tls.c",
+    "conn.c",
+    "loop.c",
+    "up.c",
+    "down.c",
+    "root.c",
+    "node.c",
+    "payload.c",
+]
 
-FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-pthread"]
+FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-pthread"]
 if os.environ.get("FLUX_TREE_WERROR"):
     FLAGS.append("-Werror")
 
@@ -36,6 +59,8 @@ ffibuilder.set_source(
     "\n".join(f'#include "{name}"' for name in HEADERS),
     sources=[str(NATIVE / name) for name in SOURCES],
     include_dirs=[str(NATIVE)],
+    libraries=["ssl", "crypto"],
+    py_limited_api=True,
     extra_compile_args=FLAGS,
 )
 

@@ -1,0 +1,258 @@
+/* loop.c - a thread that waits for events on its connections */
+#include "loop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "clock.h"
+
+#define TICK_MS 200
+#define EVENTS_MAX 64
+
+int loop_watch (struct loop *l, int fd, struct handler *h, bool wants_write)
+{
+    struct epoll_event ev = {
+        .events = EPOLLIN | (wants_write ? EPOLLOUT : 0),
+        .data.ptr = h,
+    };
+
+    return epoll_ctl (l->epfd, EPOLL_CTL_ADD, fd, &ev);
+}
+
+int loop_rewatch (struct loop *l, int fd, struct handler *h, bool wants_write)
+{
+    struct epoll_event ev = {
+        .events = EPOLLIN | (wants_write ? EPOLLOUT : 0),
+        .data.ptr = h,
+    };
+
+    return epoll_ctl (l->epfd, EPOLL_CTL_MOD, fd, &ev);
+}
+
+void loop_kick (struct loop *l)
+{
+    uint64_t one = 1;
+
+    if (!atomic_exchange (&l->kicked, true)
+        && write (l->kick_fd, &one, sizeof (one)) < 0)
+        return; /* it cannot fail but when it is readable already */
+}
+
+static void kick_ready (struct handler *h, uint32_t events)
+{
+    struct loop *l = (struct loop *)((char *)h - offsetof (struct loop, kick));
+    uint64_t count;
+
+    (void)events;
+    if (read (l->kick_fd, &count, sizeof (count)) < 0)
+        return;
+    atomic_store (&l->kicked, false);
+    l->again = true;
+}
+
+static void listen_ready (struct handler *h, uint32_t events)
+{
+    struct loop *l = (struct loop *)((char *)h - offsetof (struct loop, listen));
+    struct node *node = l->node;
+    int fd;
+
+    (void)events;
+    while ((fd = accept4 (l->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC))
+           >= 0) {
+        struct loop *to = &node->loops[l->next_loop];
+        struct down *d;
+
+        if (atomic_load (&node->ndowns) >= node->max_downs
+            || !(d = down_create (to, fd))) {
+            record_add (node->config.record, refused, 1);
+            close (fd);
+            continue;
+        }
+        l->next_loop = (l->next_loop + node->nloops - 1) % node->nloops;
+        pthread_mutex_lock (&to->inbox_lock);
+        d->next = to->inbox;
+        to->inbox = d;
+        pthread_mutex_unlock (&to->inbox_lock);
+        if (to == l)
+            l->again = true;
+        else
+            loop_kick (to);
+    }
+    if (errno == EMFILE || errno == ENFILE)
+        node_failf (node,
+                    errno,
+                    "out of file descriptors: raise the limit (ulimit -n)");
+}
+
+static void empty_inbox (struct loop *l)
+{
+    struct down *d;
+
+    pthread_mutex_lock (&l->inbox_lock);
+    d = l->inbox;
+    l->inbox = NULL;
+    pthread_mutex_unlock (&l->inbox_lock);
+    while (d) {
+        struct down *next = d->next;
+
+        d->next = l->downs;
+        l->downs = d;
+        down_attach (d);
+        d = next;
+    }
+}
+
+static void bury (struct loop *l)
+{
+    struct down **p = &l->downs;
+
+    while (*p) {
+        struct down *d = *p;
+
+        if (d->dead) {
+            *p = d->next;
+            down_destroy (d);
+        }
+        else
+            p = &d->next;
+    }
+}
+
+static void pump_all (struct loop *l)
+{
+    empty_inbox (l);
+    for (struct up *u = l->ups; u; u = u->next)
+        up_pump (u);
+    for (struct down *d = l->downs; d; d = d->next) {
+        if (!d->dead)
+            down_pump (d);
+    }
+}
+
+static void tick (struct loop *l)
+{
+    for (struct up *u = l->ups; u; u = u->next)
+        up_tick (u);
+    for (struct down *d = l->downs; d; d = d->next) {
+        if (!d->dead)
+            down_tick (d);
+    }
+}
+
+static bool is_receiving (struct loop *l)
+{
+    struct node *node = l->node;
+
+    return l->ups && atomic_load_explicit (&node->offered, memory_order_relaxed)
+           && !atomic_load_explicit (&node->digest_known, memory_order_relaxed);
+}
+
+static void *loop_run (void *arg)
+{
+    struct loop *l = arg;
+    struct node *node = l->node;
+    struct epoll_event events[EVENTS_MAX];
+    int64_t last_tick = clock_ns ();
+
+    while (!atomic_load (&node->stopping)) {
+        int64_t before = clock_ns ();
+        int n = epoll_wait (l->epfd, events, EVENTS_MAX, TICK_MS);
+        int64_t now = clock_ns ();
+
+        if (n < 0 && errno != EINTR) {
+            node_failf (node, errno, "epoll_wait: %s", strerror (errno));
+            break;
+        }
+        if (is_receiving (l))
+            l->wait_ns += now - before;
+        for (int i = 0; i < n; i++) {
+            struct handler *h = events[i].data.ptr;
+            h->ready (h, events[i].events);
+        }
+        while (l->again && !atomic_load (&node->stopping)) {
+            l->again = false;
+            pump_all (l);
+        }
+        if (now - last_tick >= TICK_MS * 1000000LL) {
+            tick (l);
+            last_tick = now;
+        }
+        bury (l);
+    }
+    return NULL;
+}
+
+int loop_setup (struct loop *l, struct node *node)
+{
+    l->node = node;
+    l->listen_fd = -1;
+    l->kick_fd = -1;
+    l->kick.ready = kick_ready;
+    l->listen.ready = listen_ready;
+    pthread_mutex_init (&l->inbox_lock, NULL);
+    if ((l->epfd = epoll_create1 (EPOLL_CLOEXEC)) < 0
+        || (l->kick_fd = eventfd (0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0
+        || loop_watch (l, l->kick_fd, &l->kick, false) < 0)
+        return -1;
+    return 0;
+}
+
+int loop_start (struct loop *l)
+{
+    sigset_t all;
+    sigset_t old;
+    int errnum;
+
+    if (l->listen_fd >= 0
+        && loop_watch (l, l->listen_fd, &l->listen, false) < 0)
+        return -1;
+    /* signals are for the threads of whoever runs us; and a write to a lost
+     * peer must not raise SIGPIPE
+     */
+    sigfillset (&all);
+    pthread_sigmask (SIG_SETMASK, &all, &old);
+    errnum = pthread_create (&l->thread, NULL, loop_run, l);
+    pthread_sigmask (SIG_SETMASK, &old, NULL);
+    if (errnum != 0) {
+        errno = errnum;
+        return -1;
+    }
+    l->started = true;
+    return 0;
+}
+
+void loop_stop (struct loop *l)
+{
+    if (l->started) {
+        loop_kick (l);
+        pthread_join (l->thread, NULL);
+        l->started = false;
+    }
+}
+
+void loop_cleanup (struct loop *l)
+{
+    struct up *u = l->ups;
+
+    empty_inbox (l);
+    while (u) {
+        struct up *next = u->next;
+        up_destroy (u);
+        u = next;
+    }
+    while (l->downs) {
+        struct down *d = l->downs;
+        l->downs = d->next;
+        down_destroy (d);
+    }
+    if (l->epfd >= 0)
+        close (l->epfd);
+    if (l->kick_fd >= 0)
+        close (l->kick_fd);
+    pthread_mutex_destroy (&l->inbox_lock);
+}

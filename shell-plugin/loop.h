@@ -1,0 +1,136 @@
+/* loop.h - a thread that waits for events on its connections */
+#ifndef FLUX_TREE_LOOP_H
+#define FLUX_TREE_LOOP_H
+
+#include <stdint.h>
+
+#include "node_impl.h"
+
+/* First member of whatever is waited for. */
+struct handler {
+    void (*ready) (struct handler *h, uint32_t events);
+};
+
+struct loop;
+
+struct request {
+    uint8_t space;
+    uint64_t chunk;
+};
+
+/* The connection to the parent in one tree, or to an ancestor in its place. */
+struct up {
+    struct handler handler;
+    struct loop *loop;
+    struct up *next;
+    int tree;
+    int via; /* index into the tree's ancestors */
+    enum {
+        UP_IDLE,       /* not connected */
+        UP_CONNECTING,
+        UP_HANDSHAKE,
+        UP_GREETING,   /* hello is sent */
+        UP_RUNNING,
+    } state;
+    struct conn conn;
+    int64_t retry_ns; /* when to connect again */
+    bool wants_write;
+
+    int window;
+    int nasked;
+    struct request asked[WIRE_WINDOW_MAX];
+
+    bool filling; /* a payload is coming in: */
+    struct request fill;
+    struct sum fill_sum;
+    uint32_t fill_length;
+    uint32_t fill_have;
+    unsigned char *fill_data;
+    struct slot *fill_slot;
+
+    bool same_machine;
+    int pings;
+    bool offered;
+    int64_t offer_offset; /* of the parent's clock */
+    int64_t offer_error;
+    int64_t best_error; /* of all pings */
+    int64_t edge_offset;
+};
+
+/* The connection to a child. */
+struct down {
+    struct handler handler;
+    struct loop *loop;
+    struct down *next;
+    bool dead;
+    enum {
+        DOWN_HANDSHAKE,
+        DOWN_GREETING, /* waits for hello */
+        DOWN_WELCOME,  /* the answer is on its way */
+        DOWN_REFUSE,   /* likewise; then it is closed */
+        DOWN_RUNNING,
+    } state;
+    struct conn conn;
+    int64_t since_ns;
+    int rank;
+    bool wants_write;
+    bool offer_sent;
+    bool digest_sent;
+
+    int nwanted;
+    struct request wanted[WIRE_WINDOW_MAX];
+
+    bool sending;    /* a payload is going out: */
+    bool in_payload; /* its head is out */
+    struct request send;
+    uint32_t send_length;
+    uint32_t sent;
+    struct slot *slot;
+    bool held; /* 'slot' counts as one of HELD_SLOTS_MAX */
+};
+
+struct loop {
+    struct node *node;
+    pthread_t thread;
+    bool started;
+    int epfd;
+    int kick_fd;
+    struct handler kick;
+    struct handler listen;
+    int listen_fd; /* -1 but for the first loop */
+    int next_loop; /* who gets the next child */
+    _Atomic bool kicked;
+    bool again;    /* something has come: look at every connection */
+    struct up *ups;
+    struct down *downs;
+    pthread_mutex_t inbox_lock;
+    struct down *inbox; /* accepted for us by another loop */
+    int64_t wait_ns;    /* with nothing to receive */
+};
+
+int loop_setup (struct loop *l, struct node *node);
+int loop_start (struct loop *l);
+void loop_stop (struct loop *l);
+void loop_cleanup (struct loop *l);
+void loop_kick (struct loop *l);
+
+/* Wait for input on 'fd', and for output if 'wants_write'. */
+int loop_watch (struct loop *l, int fd, struct handler *h, bool wants_write);
+int loop_rewatch (struct loop *l, int fd, struct handler *h, bool wants_write);
+
+/* up.c */
+struct up *up_create (struct loop *l, int tree);
+void up_destroy (struct up *u);
+void up_pump (struct up *u);
+/* Called a few times a second, as down_tick is. */
+void up_tick (struct up *u);
+
+/* down.c */
+struct down *down_create (struct loop *l, int fd);
+void down_destroy (struct down *d);
+/* Begin to watch it, in the loop that owns it. */
+void down_attach (struct down *d);
+void down_pump (struct down *d);
+void down_tick (struct down *d);
+
+#endif

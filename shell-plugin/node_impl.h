@@ -1,0 +1,134 @@
+/* node_impl.h - what the files of a node share
+ *
+ * Threads: each loop serves some connections, and nobody else touches those.
+ * What all of them share is the two tables, the store and the cache, which
+ * have locks of their own, and the fields below 'lock'.
+ */
+#ifndef FLUX_TREE_NODE_IMPL_H
+#define FLUX_TREE_NODE_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#include "cache.h"
+#include "conn.h"
+#include "manifest.h"
+#include "node.h"
+#include "store.h"
+#include "table.h"
+#include "tls.h"
+
+#define MANIFEST_CHUNK_SIZE 65536
+/* slots that connections may hold on to while they send a chunk */
+#define HELD_SLOTS_MAX 8
+#define MAX_WORKERS 16
+#define MAX_STRIPES 64
+
+struct ancestor {
+    int rank;
+    socklen_t len;
+    struct sockaddr_storage addr;
+};
+
+enum node_time {
+    TIME_STARTED,
+    TIME_CONNECTED,
+    TIME_FIRST_BYTE,
+    TIME_LAST_BYTE,
+    TIME_VERIFIED,
+    TIME_RENAMED,
+    TIME_COUNT,
+};
+
+struct path {
+    struct ancestor *ancestors; /* parent first, root last */
+    int count;
+};
+
+struct loop;
+
+struct node {
+    struct node_config config; /* strings and arrays are ours */
+    struct path *paths;        /* per tree */
+    unsigned char key[TLS_KEY_SIZE];
+    unsigned char id[WIRE_ID_SIZE];
+    uint64_t machine;
+    struct tls *tls;
+    int event_fd;
+    struct loop *loops;
+    int nloops;
+    int nloops_up; /* those that receive */
+    int max_downs;
+    bool is_root;
+    bool has_children;
+
+    unsigned char *blob; /* the manifest, encoded */
+    size_t blob_size;
+    struct sum blob_sum;
+    struct manifest *manifest;
+    struct table *tables[SPACE_COUNT];
+    struct store *source;
+    struct store *dest;
+    struct cache *cache;
+
+    /* Set once; what they announce is set before. */
+    _Atomic bool offered;      /* blob_size, tables[SPACE_MANIFEST] */
+    _Atomic bool clock_known;  /* clock_offset, clock_error */
+    _Atomic bool ready;        /* the rest of the above */
+    _Atomic bool digest_known; /* digest */
+    _Atomic bool stopping;
+    struct sum digest;
+
+    _Atomic int64_t progress_ns; /* when something came last */
+    _Atomic int held_slots;
+    _Atomic int ndowns;
+
+    /* root only */
+    pthread_t summer;
+    pthread_t copier;
+    bool summer_started;
+    bool copier_started;
+    bool copied;
+
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool received;
+    bool failed;
+    struct fault fault;
+    int64_t clock_offset; /* root's clock less ours, ns */
+    int64_t clock_error;  /* +-, ns */
+    int64_t times[TIME_COUNT]; /* by our clock, ns; 0: not yet */
+};
+
+/* node.c: news. They may be called by any thread; 'self' is the loop that the
+ * caller runs in, or NULL.
+ */
+void node_fail (struct node *node, const struct fault *f);
+void node_failf (struct node *node, int errnum, const char *fmt, ...)
+    __attribute__ ((format (printf, 3, 4)));
+void node_kick (struct node *node, struct loop *self);
+void node_mark (struct node *node, enum node_time what, bool again);
+void node_set_clock (struct node *node, int64_t offset, int64_t error);
+int node_offer (struct node *node,
+                uint64_t manifest_bytes,
+                struct sum manifest_sum,
+                struct loop *self);
+/* The manifest has come. */
+void node_manifest_landed (struct node *node, struct loop *self);
+void node_digest (struct node *node, struct sum digest, struct loop *self);
+/* See whether that was all. */
+void node_check_received (struct node *node);
+/* The whole of a chunk that is on disk, or in memory; verified. */
+struct slot *node_load (struct node *node, uint64_t chunk, struct loop *self);
+
+#define record_add(r, field, n)                                                \
+    __atomic_fetch_add (&(r)->field, (n), __ATOMIC_RELAXED)
+
+/* root.c: what only the root does */
+int root_setup (struct node *node, struct fault *f);
+int root_start (struct node *node, struct fault *f);
+void root_stop (struct node *node);
+
+#endif

@@ -1,0 +1,51 @@
+/* record.h - what one rank measured of its own part in a broadcast
+ *
+ * A record may lie in memory that is shared with whoever watches: it is kept
+ * up to date while the rank runs. Times are seconds since the broadcast began,
+ * by the root's clock; -1 means not yet, or never.
+ */
+#ifndef FLUX_TREE_RECORD_H
+#define FLUX_TREE_RECORD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cffi begin */
+enum record_state {
+    RECORD_WAITING = 0,   /* has not begun */
+    RECORD_RUNNING = 1,
+    RECORD_RECEIVED = 2,  /* has everything, verified */
+    RECORD_COMPLETE = 3,  /* and it stands under its final name */
+    RECORD_FAILED = 4,
+};
+
+struct record {
+    int32_t rank;
+    int32_t state;
+    int32_t deliver;       /* 1 if it keeps the data */
+    int32_t errnum;        /* why it failed, an errno value */
+    double started;        /* began to connect */
+    double connected;      /* first parent has greeted it */
+    double first_byte;     /* of the payload */
+    double last_byte;
+    double verified;       /* all of it, against the root's digest */
+    double renamed;        /* the final name stands */
+    uint64_t bytes_in;     /* of the payload */
+    uint64_t bytes_out;
+    uint64_t chunks_in;
+    uint64_t chunks_out;
+    uint64_t bad_chunks;   /* came with a wrong checksum, asked for again */
+    uint64_t retries;      /* parents lost, each replaced by an ancestor */
+    uint64_t refused;      /* connections turned away */
+    double wait_data;      /* seconds with nothing to receive */
+    double wait_disk;      /* seconds in file system calls, all threads */
+    double cpu;            /* seconds of processor time */
+    uint64_t memory;       /* most resident memory, bytes */
+    double clock_offset;   /* root's clock less this rank's, seconds */
+    double clock_error;    /* +-, seconds */
+    int32_t parents[64];   /* per tree: last parent; -1 at the root, else -2 */
+    char text[504];        /* what went wrong, one line */
+};
+/* cffi end */
+
+#endif

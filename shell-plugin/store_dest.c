@@ -1,0 +1,355 @@
+/* store_dest.c - create a destination under a temporary name, complete it, and
+ * give it its own
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "store_impl.h"
+
+static int resolve_fail (struct fault *f, const char *dest, const char *what)
+{
+    int errnum = errno;
+
+    return fault_set (f,
+                      errnum,
+                      -1,
+                      "destination %s: %s",
+                      dest,
+                      what ? what : strerror (errnum));
+}
+
+int dest_resolve (const char *dest,
+                  const char *name,
+                  bool is_dir,
+                  char **lastp,
+                  struct fault *f)
+{
+    struct stat sb;
+    char dir[PATH_MAX];
+    const char *last = name;
+    size_t len = strlen (dest);
+    int fd;
+
+    if (len == 0 || len >= sizeof (dir)) {
+        errno = len == 0 ? ENOENT : ENAMETOOLONG;
+        return resolve_fail (f, dest, NULL);
+    }
+    memcpy (dir, dest, len + 1);
+    if (stat (dest, &sb) < 0 || !S_ISDIR (sb.st_mode)) {
+        char *slash;
+
+        if (dir[len - 1] == '/' && !is_dir) {
+            errno = ENOTDIR;
+            return resolve_fail (f,
+                                 dest,
+                                 "is not a directory: make it first, or leave "
+                                 "out the / at the end");
+        }
+        while (len > 1 && dir[len - 1] == '/')
+            dir[--len] = '\0';
+        if ((slash = strrchr (dir, '/'))) {
+            last = dest + (slash - dir) + 1;
+            len -= slash + 1 - dir;
+            slash[slash == dir ? 1 : 0] = '\0';
+        }
+        else {
+            last = dest;
+            strcpy (dir, ".");
+        }
+    }
+    else
+        len = strlen (last);
+    if ((fd = open (dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        return resolve_fail (f,
+                             dest,
+                             errno == ENOENT
+                                 ? "its directory does not exist: make it first"
+                                 : NULL);
+    if (!(*lastp = strndup (last, len))) {
+        close (fd);
+        return resolve_fail (f, dest, NULL);
+    }
+    return fd;
+}
+
+/* umask(2) cannot be asked without being changed for all threads. */
+static mode_t get_umask (void)
+{
+    FILE *fp;
+    char line[256];
+    unsigned int mask = 0777;
+
+    if ((fp = fopen ("/proc/self/status", "re"))) {
+        while (fgets (line, sizeof (line), fp)) {
+            if (sscanf (line, "Umask: %o", &mask) == 1)
+                break;
+        }
+        fclose (fp);
+    }
+    return mask;
+}
+
+static int check_room (struct store *st, struct fault *f)
+{
+    struct statvfs vfs;
+    uint64_t avail;
+    char what[128];
+
+    if (fstatvfs (st->parentfd, &vfs) < 0)
+        return store_fail (st, 0, f, NULL);
+    avail = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+    /* some file systems do not know how much they have */
+    if (vfs.f_blocks == 0 || avail >= st->m->bytes)
+        return 0;
+    snprintf (what,
+              sizeof (what),
+              "no space left on device: %llu bytes needed, %llu free",
+              (unsigned long long)st->m->bytes,
+              (unsigned long long)avail);
+    errno = ENOSPC;
+    return store_fail (st, 0, f, what);
+}
+
+static int check_free (struct store *st, struct fault *f)
+{
+    struct stat sb;
+
+    if (fstatat (st->parentfd, st->name, &sb, AT_SYMLINK_NOFOLLOW) < 0) {
+        if (errno == ENOENT)
+            return 0;
+        return store_fail (st, 0, f, NULL);
+    }
+    if (st->overwrite)
+        return 0;
+    errno = EEXIST;
+    return store_fail (st, 0, f, "exists: remove it, or allow overwrite");
+}
+
+static int set_times (int dirfd, const char *name, const struct entry *e)
+{
+    struct timespec times[2] = {
+        { .tv_nsec = UTIME_OMIT },
+        { .tv_sec = e->mtime, .tv_nsec = e->mtime_ns },
+    };
+
+    return utimensat (dirfd, name, times, AT_SYMLINK_NOFOLLOW);
+}
+
+/* Directories, links, and files without data: what no chunk will bring. */
+static int create_entry (struct store *st, uint32_t index)
+{
+    const struct entry *e = &st->m->entries[index];
+    char rel[PATH_MAX];
+    int fd;
+
+    if (e->type == ENTRY_FILE && e->nsegments > 0)
+        return 0;
+    if (manifest_path (st->m, index, rel, sizeof (rel)) < 0)
+        return -1;
+    if (e->type == ENTRY_DIR)
+        return mkdirat (st->topfd, rel, 0700);
+    if (e->type == ENTRY_LINK) {
+        if (symlinkat (st->m->strings + e->target, st->topfd, rel) < 0)
+            return -1;
+        return set_times (st->topfd, rel, e);
+    }
+    if ((fd = openat (st->topfd,
+                      rel,
+                      O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                      0600))
+        < 0)
+        return -1;
+    if (ftruncate (fd, e->size) < 0) {
+        int saved_errno = errno;
+        close (fd);
+        errno = saved_errno;
+        return -1;
+    }
+    return close (fd);
+}
+
+static int create_top (struct store *st)
+{
+    const struct entry *top = &st->m->entries[0];
+
+    if (top->type == ENTRY_DIR) {
+        if (mkdirat (st->parentfd, st->tmp, 0700) < 0)
+            return -1;
+        st->created = true;
+        st->topfd = openat (st->parentfd,
+                            st->tmp,
+                            O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return st->topfd < 0 ? -1 : 0;
+    }
+    if ((st->topfd = openat (st->parentfd,
+                             st->tmp,
+                             O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                             0600))
+        < 0)
+        return -1;
+    st->created = true;
+    return ftruncate (st->topfd, top->size);
+}
+
+struct store *store_create (const struct manifest *m,
+                            const char *dest,
+                            const char *tmp,
+                            bool overwrite,
+                            struct fault *f)
+{
+    struct store *st;
+
+    if (!(st = store_alloc (m, dest)) || !(st->tmp = strdup (tmp))) {
+        resolve_fail (f, dest, NULL);
+        goto error;
+    }
+    st->writing = true;
+    st->overwrite = overwrite;
+    st->umask = get_umask ();
+    if ((st->parentfd = dest_resolve (dest,
+                                      manifest_name (m, 0),
+                                      m->entries[0].type == ENTRY_DIR,
+                                      &st->name,
+                                      f))
+            < 0
+        || check_free (st, f) < 0 || check_room (st, f) < 0)
+        goto error;
+    if (create_top (st) < 0) {
+        store_fail (st, 0, f, NULL);
+        goto error;
+    }
+    for (uint32_t i = 1; i < m->nentries; i++) {
+        if (create_entry (st, i) < 0) {
+            store_fail (st, i, f, NULL);
+            goto error;
+        }
+    }
+    return st;
+error:
+    store_destroy (st);
+    return NULL;
+}
+
+/* Files in one chunk are complete since they were written. */
+static int seal_file (struct store *st, uint32_t index)
+{
+    const struct entry *e = &st->m->entries[index];
+    struct stat sb;
+    struct timespec times[2] = {
+        { .tv_nsec = UTIME_OMIT },
+        { .tv_sec = e->mtime, .tv_nsec = e->mtime_ns },
+    };
+    int fd;
+    int rc = -1;
+
+    if (index != 0 && store_is_whole (st, e))
+        return 0;
+    if ((fd = index == 0 ? st->topfd : fdcache_acquire (st->files, index)) < 0)
+        return -1;
+    if (fstat (fd, &sb) == 0) {
+        if ((uint64_t)sb.st_size != e->size)
+            errno = EIO;
+        else if (fchmod (fd, e->mode) == 0 && futimens (fd, times) == 0)
+            rc = 0;
+    }
+    if (index != 0)
+        fdcache_release (st->files, index);
+    return rc;
+}
+
+static int seal_dir (struct store *st, uint32_t index)
+{
+    const struct entry *e = &st->m->entries[index];
+    char rel[PATH_MAX];
+
+    if (index == 0) {
+        struct timespec times[2] = {
+            { .tv_nsec = UTIME_OMIT },
+            { .tv_sec = e->mtime, .tv_nsec = e->mtime_ns },
+        };
+        if (fchmod (st->topfd, e->mode) < 0)
+            return -1;
+        return futimens (st->topfd, times);
+    }
+    if (manifest_path (st->m, index, rel, sizeof (rel)) < 0
+        || fchmodat (st->topfd, rel, e->mode, 0) < 0)
+        return -1;
+    return set_times (st->topfd, rel, e);
+}
+
+int store_seal (struct store *st, struct fault *f)
+{
+    const struct manifest *m = st->m;
+
+    for (uint32_t i = 0; i < m->nentries; i++) {
+        if (m->entries[i].type == ENTRY_FILE && seal_file (st, i) < 0)
+            return store_fail (st, i, f, NULL);
+    }
+    /* a directory after all that it holds: that sets its time, and needs it
+     * writable
+     */
+    for (uint32_t i = m->nentries; i-- > 0;) {
+        if (m->entries[i].type == ENTRY_DIR && seal_dir (st, i) < 0)
+            return store_fail (st, i, f, NULL);
+    }
+    return 0;
+}
+
+/* For file systems without renameat2: nearly as good, but not atomic. */
+static int rename_plain (struct store *st)
+{
+    struct stat sb;
+
+    if (fstatat (st->parentfd, st->name, &sb, AT_SYMLINK_NOFOLLOW) == 0) {
+        if (!st->overwrite) {
+            errno = EEXIST;
+            return -1;
+        }
+        if ((S_ISDIR (sb.st_mode) || st->m->entries[0].type == ENTRY_DIR)
+            && remove_at (st->parentfd, st->name) < 0)
+            return -1;
+    }
+    return renameat (st->parentfd, st->tmp, st->parentfd, st->name);
+}
+
+static int rename_with (struct store *st, unsigned int flags)
+{
+    return renameat2 (st->parentfd, st->tmp, st->parentfd, st->name, flags);
+}
+
+int store_publish (struct store *st, struct fault *f)
+{
+    int rc = rename_with (st, RENAME_NOREPLACE);
+
+    if (rc < 0 && errno == EEXIST && st->overwrite) {
+        if ((rc = rename_with (st, RENAME_EXCHANGE)) == 0) {
+            /* the new one has its name; what it replaced has ours */
+            st->published = true;
+            if (remove_at (st->parentfd, st->tmp) < 0)
+                return store_fail (st,
+                                   0,
+                                   f,
+                                   "was replaced, but what stood there cannot "
+                                   "be removed");
+            return 0;
+        }
+    }
+    if (rc < 0 && (errno == EINVAL || errno == ENOSYS))
+        rc = rename_plain (st);
+    if (rc < 0)
+        return store_fail (st,
+                           0,
+                           f,
+                           errno == EEXIST
+                               ? "exists: remove it, or allow overwrite"
+                               : NULL);
+    st->published = true;
+    return 0;
+}
