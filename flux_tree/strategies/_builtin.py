@@ -103,7 +103,7 @@ class MultiTree(Builtin):
     """
 
     name, usage = "multi-tree", "multi-tree[:S]"
-    stripes, depth, load = "S, else 2 to 8", "log_S n + 2", "1, with S given below 2"
+    stripes, depth, load = "S, else 1 to 8", "log_S n + 1", "1, with S given below 2"
     when = "thousands of ranks: fewer hops than two-tree, at more connections for each rank"
 
 
