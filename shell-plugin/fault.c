@@ -10,6 +10,7 @@ int fault_set (struct fault *f, int errnum, int rank, const char *fmt, ...)
     if (f) {
         va_list ap;
 
+        f->kind = FAULT_OTHER;
         f->errnum = errnum;
         f->rank = rank;
         va_start (ap, fmt);

@@ -7,10 +7,17 @@
 #define FLUX_TREE_FAULT_H
 
 /* cffi begin */
+enum fault_kind {
+    FAULT_OTHER = 0,
+    FAULT_SOURCE = 1,
+    FAULT_DESTINATION = 2,
+};
+
 struct fault {
+    int kind;       /* what it is about: an enum fault_kind */
     int errnum;     /* an errno value, never 0 after a failure */
     int rank;       /* the rank concerned, or -1 */
-    char text[504]; /* one line, no newline at the end */
+    char text[500]; /* one line, no newline at the end */
 };
 /* cffi end */
 

@@ -159,6 +159,7 @@ static void *loop_run (void *arg)
     struct epoll_event events[EVENTS_MAX];
     int64_t last_tick = clock_ns ();
 
+    pump_all (l);
     while (!atomic_load (&node->stopping)) {
         int64_t before = clock_ns ();
         int n = epoll_wait (l->epfd, events, EVENTS_MAX, TICK_MS);
@@ -169,7 +170,9 @@ static void *loop_run (void *arg)
             break;
         }
         if (is_receiving (l))
-            l->wait_ns += now - before;
+            atomic_fetch_add_explicit (&l->wait_ns,
+                                       now - before,
+                                       memory_order_relaxed);
         for (int i = 0; i < n; i++) {
             struct handler *h = events[i].data.ptr;
             h->ready (h, events[i].events);

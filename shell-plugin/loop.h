@@ -105,7 +105,7 @@ struct loop {
     struct down *downs;
     pthread_mutex_t inbox_lock;
     struct down *inbox; /* accepted for us by another loop */
-    int64_t wait_ns;    /* with nothing to receive */
+    _Atomic int64_t wait_ns; /* with nothing to receive */
 };
 
 int loop_setup (struct loop *l, struct node *node);

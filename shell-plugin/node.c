@@ -513,7 +513,6 @@ int node_start (struct node *node, struct fault *f)
     node_mark (node, TIME_STARTED, false);
     node->config.record->state = RECORD_RUNNING;
     for (int i = 0; i < node->nloops; i++) {
-        node->loops[i].again = true;
         if (loop_start (&node->loops[i]) < 0)
             return fault_set (f,
                               errno,
@@ -529,7 +528,7 @@ int node_fd (struct node *node)
     return node->event_fd;
 }
 
-static void report_end (struct node *node, const struct fault *f)
+static void report_end (struct node *node)
 {
     struct record *r = node->config.record;
     struct rusage ru;
@@ -537,7 +536,7 @@ static void report_end (struct node *node, const struct fault *f)
     int64_t wait_ns = 0;
 
     for (int i = 0; i < node->nloops; i++)
-        wait_ns += node->loops[i].wait_ns;
+        wait_ns += atomic_load (&node->loops[i].wait_ns);
     if (node->nloops_up > 0)
         r->wait_data = wait_ns / 1e9 / node->nloops_up;
     if (node->source)
@@ -549,45 +548,56 @@ static void report_end (struct node *node, const struct fault *f)
     r->cpu = ru.ru_utime.tv_sec + ru.ru_stime.tv_sec
              + (ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
     r->memory = (uint64_t)ru.ru_maxrss * 1024;
-    if (f) {
-        r->errnum = f->errnum;
-        snprintf (r->text, sizeof (r->text), "%s", f->text);
-    }
-    __atomic_store_n (&r->state,
-                      f ? RECORD_FAILED : RECORD_COMPLETE,
-                      __ATOMIC_RELEASE);
 }
 
-int node_finish (struct node *node, struct fault *f)
+/* The rank has failed: say so to whoever watches the record. */
+static int report_failure (struct node *node, struct fault *f)
+{
+    struct record *r = node->config.record;
+
+    if (f->rank < 0)
+        f->rank = node->config.rank;
+    report_end (node);
+    r->kind = f->kind;
+    r->errnum = f->errnum;
+    snprintf (r->text, sizeof (r->text), "%s", f->text);
+    __atomic_store_n (&r->state, RECORD_FAILED, __ATOMIC_RELEASE);
+    errno = f->errnum;
+    return -1;
+}
+
+int node_seal (struct node *node, struct fault *f)
 {
     bool failed;
     bool received;
-    struct fault why;
 
     pthread_mutex_lock (&node->lock);
     failed = node->failed;
     received = node->received;
-    why = node->fault;
+    *f = node->fault;
     pthread_mutex_unlock (&node->lock);
     if (!failed && !received) {
-        fault_set (&why, EAGAIN, node->config.rank, "has not got everything yet");
+        fault_set (f, EAGAIN, node->config.rank, "has not got everything yet");
         failed = true;
     }
-    if (!failed && node->dest && node->config.deliver) {
-        if (store_seal (node->dest, &why) < 0
-            || store_publish (node->dest, &why) < 0) {
-            why.rank = node->config.rank;
-            failed = true;
-        }
-        else
-            node_mark (node, TIME_RENAMED, false);
+    if (failed
+        || (node->dest && node->config.deliver
+            && store_seal (node->dest, f) < 0))
+        return report_failure (node, f);
+    return 0;
+}
+
+int node_publish (struct node *node, struct fault *f)
+{
+    if (node->dest && node->config.deliver) {
+        if (store_publish (node->dest, f) < 0)
+            return report_failure (node, f);
+        node_mark (node, TIME_RENAMED, false);
     }
-    report_end (node, failed ? &why : NULL);
-    if (failed) {
-        *f = why;
-        errno = why.errnum;
-        return -1;
-    }
+    report_end (node);
+    __atomic_store_n (&node->config.record->state,
+                      RECORD_COMPLETE,
+                      __ATOMIC_RELEASE);
     return 0;
 }
 

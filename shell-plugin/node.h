@@ -2,8 +2,8 @@
  * and serves it to its children while it comes
  *
  * A node runs in threads of its own. Whoever started it waits until node_fd is
- * readable, calls node_finish, and goes on to let it serve until every rank is
- * done; who is done is not the node's business.
+ * readable, calls node_seal and node_publish, and goes on to let it serve until
+ * every rank is done; who is done is not the node's business.
  */
 #ifndef FLUX_TREE_NODE_H
 #define FLUX_TREE_NODE_H
@@ -52,10 +52,15 @@ int node_start (struct node *node, struct fault *f);
 /* Readable once the rank has everything, or has failed. */
 int node_fd (struct node *node);
 
-/* Put the data under its final name. Returns -1 with the reason if this rank
- * has failed, here or before. Must be called once node_fd is readable.
+/* Complete the data: modes, times. To be called once node_fd is readable.
+ * Returns -1 with the reason if this rank has failed, here or before.
  */
-int node_finish (struct node *node, struct fault *f);
+int node_seal (struct node *node, struct fault *f);
+
+/* Put the data under its final name. Ranks that all wait for each other
+ * before this succeed or fail together.
+ */
+int node_publish (struct node *node, struct fault *f);
 
 /* Ends the threads, and removes what has no final name yet. */
 void node_destroy (struct node *node);

@@ -23,6 +23,7 @@ struct record {
     int32_t rank;
     int32_t state;
     int32_t deliver;       /* 1 if it keeps the data */
+    int32_t kind;          /* of failure, an enum fault_kind */
     int32_t errnum;        /* why it failed, an errno value */
     double started;        /* began to connect */
     double connected;      /* first parent has greeted it */
@@ -44,7 +45,7 @@ struct record {
     double clock_offset;   /* root's clock less this rank's, seconds */
     double clock_error;    /* +-, seconds */
     int32_t parents[64];   /* per tree: last parent; -1 at the root, else -2 */
-    char text[504];        /* what went wrong, one line */
+    char text[500];        /* what went wrong, one line */
 };
 /* cffi end */
 

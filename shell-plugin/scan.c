@@ -26,14 +26,17 @@ struct scan {
 
 static int fail (struct scan *s, const char *rel, const char *what)
 {
-    return fault_set (s->f,
-                      errno,
-                      -1,
-                      "source %s%s%s: %s",
-                      s->path,
-                      *rel ? "/" : "",
-                      rel,
-                      what ? what : strerror (errno));
+    fault_set (s->f,
+               errno,
+               -1,
+               "source %s%s%s: %s",
+               s->path,
+               *rel ? "/" : "",
+               rel,
+               what ? what : strerror (errno));
+    if (s->f)
+        s->f->kind = FAULT_SOURCE;
+    return -1;
 }
 
 static int compare_names (const void *a, const void *b)

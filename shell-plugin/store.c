@@ -22,15 +22,18 @@ int store_fail (struct store *st,
         what = strerror (errnum);
     if (manifest_path (st->m, entry, rel, sizeof (rel)) < 0)
         rel[0] = '\0';
-    return fault_set (f,
-                      errnum,
-                      -1,
-                      "%s %s%s%s: %s",
-                      st->writing ? "destination" : "source",
-                      st->path,
-                      rel[0] ? "/" : "",
-                      rel,
-                      what);
+    fault_set (f,
+               errnum,
+               -1,
+               "%s %s%s%s: %s",
+               st->writing ? "destination" : "source",
+               st->path,
+               rel[0] ? "/" : "",
+               rel,
+               what);
+    if (f)
+        f->kind = st->writing ? FAULT_DESTINATION : FAULT_SOURCE;
+    return -1;
 }
 
 bool store_is_whole (const struct store *st, const struct entry *e)
@@ -116,7 +119,7 @@ struct store *store_open (const struct manifest *m,
     struct store *st;
 
     if (!(st = store_alloc (m, path))) {
-        fault_set (f, errno, -1, "source %s: %s", path, strerror (errno));
+        fault_set (f, ENOMEM, -1, "out of memory");
         return NULL;
     }
     if ((st->topfd = open (path, O_RDONLY | O_CLOEXEC)) < 0

@@ -17,12 +17,15 @@ static int resolve_fail (struct fault *f, const char *dest, const char *what)
 {
     int errnum = errno;
 
-    return fault_set (f,
-                      errnum,
-                      -1,
-                      "destination %s: %s",
-                      dest,
-                      what ? what : strerror (errnum));
+    fault_set (f,
+               errnum,
+               -1,
+               "destination %s: %s",
+               dest,
+               what ? what : strerror (errnum));
+    if (f)
+        f->kind = FAULT_DESTINATION;
+    return -1;
 }
 
 int dest_resolve (const char *dest,

@@ -73,8 +73,6 @@ static SSL_CTX *make_context (struct tls *tls, const SSL_METHOD *method)
                       SSL_MODE_ENABLE_PARTIAL_WRITE
                           | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
                           | SSL_MODE_RELEASE_BUFFERS);
-    /* without the key there is no certificate to fall back on */
-    SSL_CTX_set_verify (ctx, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_session_cache_mode (ctx, SSL_SESS_CACHE_OFF);
     /* a peer that just closes is a lost peer, which we see by ourselves */
     SSL_CTX_set_options (ctx,
@@ -100,6 +98,8 @@ struct tls *tls_create (const unsigned char key[TLS_KEY_SIZE], struct fault *f)
     if (!(tls->client = make_context (tls, TLS_client_method ()))
         || !(tls->server = make_context (tls, TLS_server_method ())))
         goto error;
+    /* a peer without the key cannot fall back on a certificate */
+    SSL_CTX_set_verify (tls->client, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_psk_use_session_callback (tls->client, use_key);
     SSL_CTX_set_psk_find_session_callback (tls->server, find_key);
     return tls;
