@@ -1,1 +1,70 @@
-"""flux-tree: broadcast a file or a directory to every node of a Flux job, over any tree."""
+"""flux-tree: broadcast a file or a directory to every node of a Flux job, over any tree.
+
+>>> import flux_tree
+>>> result = flux_tree.broadcast("model", "/tmp/rank-{rank}", strategy="two-tree", ranks=8)
+>>> result.summary()["slowest_s"]
+
+Names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+from .errors import (
+    BroadcastError,
+    Cancelled,
+    DestinationError,
+    FluxTreeError,
+    PlanError,
+    SourceError,
+    TopologyError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from ._broadcast import broadcast
+    from ._records import DTYPE as RECORD_DTYPE
+    from ._records import Result
+    from .plan import Plan
+    from .topology import Topology
+
+__all__ = [
+    "RECORD_DTYPE",
+    "BroadcastError",
+    "Cancelled",
+    "DestinationError",
+    "FluxTreeError",
+    "Plan",
+    "PlanError",
+    "Result",
+    "SourceError",
+    "Topology",
+    "TopologyError",
+    "UsageError",
+    "__version__",
+    "broadcast",
+]
+
+_WHERE = {
+    "Plan": ("plan", "Plan"),
+    "RECORD_DTYPE": ("_records", "DTYPE"),
+    "Result": ("_records", "Result"),
+    "Topology": ("topology", "Topology"),
+    "broadcast": ("_broadcast", "broadcast"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _WHERE[name]
+    value = getattr(import_module(f".{module}", __name__), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

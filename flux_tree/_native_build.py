@@ -39,7 +39,15 @@ SOURCES = [
     "payload.c",
 ]
 
-FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-fvisibility=hidden", "-pthread"]
+FLAGS = [
+    "-std=gnu11",
+    "-D_GNU_SOURCE",
+    "-O2",
+    "-Wall",
+    "-Wextra",
+    "-fvisibility=hidden",
+    "-pthread",
+]
 if os.environ.get("FLUX_TREE_WERROR"):
     FLAGS.append("-Werror")
 

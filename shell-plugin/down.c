@@ -99,19 +99,13 @@ static int on_hello (struct down *d, const struct wire_msg *msg)
     return conn_queue (&d->conn, &reply);
 }
 
+/* A child may know the payload before we do, from its parent in another tree.
+ * So which chunks there are is checked when it is served.
+ */
 static int on_get (struct down *d, const struct wire_msg *msg)
 {
-    struct node *node = down_node (d);
-    struct table *t;
-
     if (!d->offer_sent || msg->get.space >= SPACE_COUNT
-        || (msg->get.space == SPACE_PAYLOAD && !atomic_load (&node->ready))) {
-        /* a child cannot know the payload before we do: it has it from us */
-        errno = EPROTO;
-        return -1;
-    }
-    t = node->tables[msg->get.space];
-    if (msg->get.chunk >= t->nchunks || d->nwanted == WIRE_WINDOW_MAX) {
+        || d->nwanted == WIRE_WINDOW_MAX) {
         errno = EPROTO;
         return -1;
     }
@@ -183,7 +177,32 @@ static int send_digest (struct down *d)
     return conn_queue (&d->conn, &msg);
 }
 
-/* Begin with the first chunk that is wanted and there. 0 if there is none. */
+/* The first chunk that is wanted and there: its place in the queue, or -1 with
+ * errno = EAGAIN, or EPROTO if there is no such chunk at all.
+ */
+static int find_chunk (struct down *d)
+{
+    struct node *node = down_node (d);
+
+    for (int i = 0; i < d->nwanted; i++) {
+        struct request *r = &d->wanted[i];
+        struct table *t;
+
+        if (r->space == SPACE_PAYLOAD && !atomic_load (&node->ready))
+            continue;
+        t = node->tables[r->space];
+        if (r->chunk >= t->nchunks) {
+            errno = EPROTO;
+            return -1;
+        }
+        if (table_has (t, r->chunk))
+            return i;
+    }
+    errno = EAGAIN;
+    return -1;
+}
+
+/* Begin with a chunk. 0 if there is none to be had. */
 static int begin_chunk (struct down *d)
 {
     struct node *node = down_node (d);
@@ -191,12 +210,8 @@ static int begin_chunk (struct down *d)
     struct table *t;
     int i;
 
-    for (i = 0; i < d->nwanted; i++) {
-        if (table_has (node->tables[d->wanted[i].space], d->wanted[i].chunk))
-            break;
-    }
-    if (i == d->nwanted)
-        return 0;
+    if ((i = find_chunk (d)) < 0)
+        return errno == EAGAIN ? 0 : -1;
     d->send = d->wanted[i];
     memmove (&d->wanted[i],
              &d->wanted[i + 1],

@@ -1,0 +1,249 @@
+"""The embedded engine: ranks as processes of this machine, joined by the loopback interface.
+
+The processes are started by `flux_tree._ranks`, in a small process of its own, so that threads and
+imports of the caller do not matter to them. Their records lie in memory that is shared with the
+caller, which is how progress is followed and how the result comes back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _records
+from ._native import lib
+from .errors import BroadcastError, Cancelled, DestinationError, FluxTreeError, SourceError
+
+if TYPE_CHECKING:
+    from ._payload import Payload
+    from .plan import Plan
+
+__all__ = ["loopback_bandwidth", "run"]
+
+POLL_S = 0.05
+
+
+def run(
+    plan: Plan,
+    payload: Payload,
+    destinations: list[str],
+    *,
+    security: str,
+    overwrite: bool,
+    timeout: float,
+    workers: int,
+    measure_clock: bool,
+    progress: Callable[[NDArray[np.void]], None] | None,
+) -> NDArray[np.void]:
+    """Carry a plan out between processes of this machine.
+
+    Parameters
+    ----------
+    plan : Plan
+        What moves where.
+    payload : Payload
+        What is broadcast.
+    destinations : list of str, length n
+        Of each rank.
+    security : str
+        "tls" or "none".
+    overwrite : bool
+        Replace destinations that exist.
+    timeout : float
+        Seconds without progress after which a rank gives up.
+    workers : int
+        Threads of a rank that move data.
+    measure_clock : bool
+        Measure the clocks' offsets although all ranks have the same clock.
+    progress : callable or None
+        Called a few times a second with the records as they are.
+
+    Returns
+    -------
+    ndarray of DTYPE, shape (n,)
+        Every rank's record.
+
+    Raises
+    ------
+    SourceError, DestinationError, BroadcastError
+        If a rank failed: the one that failed first, with its rank.
+    KeyboardInterrupt
+        Passed on, after everything is cleaned up.
+    """
+    with ExitStack() as stack:
+        records_fd = stack.enter_context(
+            _memory_file("records", bytes(plan.size * _records.DTYPE.itemsize))
+        )
+        parents_fd = stack.enter_context(_memory_file("parents", plan.parents.tobytes()))
+        manifest_fd = stack.enter_context(_memory_file("manifest", payload.manifest))
+        shared = np.memmap(os.fdopen(os.dup(records_fd), "r+b"), _records.DTYPE, "r+")
+        _records.reset(shared)
+        setup = {
+            "size": plan.size,
+            "stripes": plan.stripes,
+            "ranks": np.flatnonzero(plan.present).tolist(),
+            "phase": plan.phase.tolist(),
+            "deliver": plan.deliver.astype(int).tolist(),
+            "records_fd": records_fd,
+            "records_size": shared.nbytes,
+            "parents_fd": parents_fd,
+            "manifest_fd": manifest_fd,
+            "key": secrets.token_hex(32),
+            "id": secrets.token_hex(16),
+            "source": payload.source,
+            "destinations": destinations,
+            "encrypt": int(security == "tls"),
+            "overwrite": int(overwrite),
+            "measure_clock": int(measure_clock),
+            "workers": workers,
+            "timeout": timeout,
+            "epoch_ns": lib.node_clock_ns(),
+        }
+        fds = (records_fd, parents_fd, manifest_fd)
+        answer = _run_launcher(setup, fds, progress and (lambda: progress(shared)))
+        result = np.array(shared)
+    if answer is None:
+        raise BroadcastError("the process that runs the ranks died: see the system's log")
+    if not answer["ok"]:
+        raise _failure(result, {int(r): s for r, s in answer["killed"].items()})
+    for name in _records.TIMES:
+        result[name][result[name] < 0] = np.nan
+    return result
+
+
+@contextmanager
+def _memory_file(name: str, data: bytes) -> Iterator[int]:
+    fd = os.memfd_create(f"flux-tree-{name}")
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _run_launcher(
+    setup: dict[str, Any], fds: tuple[int, ...], progress: Callable[[], None] | None
+) -> dict[str, Any] | None:
+    """Run `flux_tree._ranks`; return its answer, or None if it died without one."""
+    root = Path(__file__).resolve().parent.parent
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    env["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, sys.path)])
+    launcher = subprocess.Popen(
+        [sys.executable, "-S", "-m", "flux_tree._ranks"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=fds,
+        env=env,
+        start_new_session=True,  # Ctrl-C is for us; the ranks see our end of a pipe close
+    )
+    assert launcher.stdin is not None and launcher.stdout is not None
+    text = b""
+    try:
+        launcher.stdin.write(json.dumps(setup).encode() + b"\n")
+        launcher.stdin.flush()
+        while True:
+            ready, _, _ = select.select([launcher.stdout], [], [], POLL_S)
+            if ready:
+                part = os.read(launcher.stdout.fileno(), 1 << 16)
+                if not part:
+                    break
+                text += part
+            if progress:
+                progress()
+    except BrokenPipeError:
+        pass
+    finally:
+        # its standard input ends: if ranks still run, they are ended and cleaned up after
+        with _deferred_interrupt():
+            with suppress(BrokenPipeError):
+                launcher.stdin.close()
+            launcher.stdout.close()
+            launcher.wait()
+    return json.loads(text) if text else None
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[None]:
+    """Let a second Ctrl-C wait until the clean-up after the first is over."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _failure(records: NDArray[np.void], killed: dict[int, int]) -> FluxTreeError:
+    """Return the error that explains the others: a rank that was killed, a disk, a connection."""
+    if killed:
+        rank = min(killed)
+        name = signal.Signals(killed[rank]).name
+        return BroadcastError(f"rank {rank} was killed by {name}", rank=rank)
+    failed = records[records["state"] == lib.RECORD_FAILED]
+    if not len(failed):
+        return Cancelled("the broadcast was cancelled")
+    kinds: dict[int, type[FluxTreeError]] = {
+        lib.FAULT_SOURCE: SourceError,
+        lib.FAULT_DESTINATION: DestinationError,
+    }
+    order = np.lexsort((failed["rank"], failed["kind"] == lib.FAULT_OTHER))
+    first = failed[order[0]]
+    rank = int(first["rank"])
+    text = first["text"].decode(errors="replace")
+    return kinds.get(int(first["kind"]), BroadcastError)(f"rank {rank}: {text}", rank=rank)
+
+
+def loopback_bandwidth(size: int = 64 << 20) -> float:
+    """Measure what one stream moves through the loopback interface.
+
+    Parameters
+    ----------
+    size : int, default 64 MiB
+        Bytes to move, after a quarter of them to warm up.
+
+    Returns
+    -------
+    float
+        Bytes per second.
+    """
+    server = socket.create_server(("127.0.0.1", 0))
+    block = memoryview(secrets.token_bytes(1 << 20))
+    warm = size // 4
+
+    def send() -> None:
+        with socket.create_connection(server.getsockname()) as out:
+            for _ in range((warm + size) // len(block)):
+                out.sendall(block)
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    conn, _ = server.accept()
+    buffer = bytearray(1 << 20)
+    got, start = 0, time.perf_counter()
+    began = 0
+    with conn, server:
+        while n := conn.recv_into(buffer):
+            got += n
+            if not began and got >= warm:
+                began, start = got, time.perf_counter()
+    sender.join()
+    return (got - began) / (time.perf_counter() - start)
