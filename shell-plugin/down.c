@@ -218,7 +218,7 @@ static int begin_chunk (struct down *d)
              (--d->nwanted - i) * sizeof (d->wanted[0]));
     t = node->tables[d->send.space];
     if (d->send.space == SPACE_PAYLOAD
-        && !(d->slot = node_load (node, d->send.chunk, d->loop)))
+        && !(d->slot = node_load (node, d->send.chunk)))
         return -1;
     msg.data.space = d->send.space;
     msg.data.chunk = d->send.chunk;
@@ -241,7 +241,7 @@ static int send_payload (struct down *d)
     if (d->send.space == SPACE_MANIFEST)
         data = node->blob + d->send.chunk * MANIFEST_CHUNK_SIZE;
     else {
-        if (!d->slot && !(d->slot = node_load (node, d->send.chunk, d->loop)))
+        if (!d->slot && !(d->slot = node_load (node, d->send.chunk)))
             return -1;
         data = d->slot->data;
     }

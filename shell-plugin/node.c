@@ -258,7 +258,7 @@ void node_check_received (struct node *node)
     }
 }
 
-struct slot *node_load (struct node *node, uint64_t chunk, struct loop *self)
+struct slot *node_load (struct node *node, uint64_t chunk)
 {
     struct table *t = node->tables[SPACE_PAYLOAD];
     uint32_t len = table_length (t, chunk);
@@ -290,13 +290,13 @@ struct slot *node_load (struct node *node, uint64_t chunk, struct loop *self)
             goto error;
         }
     }
-    else if (table_land (t, chunk, sum)) {
+    cache_publish (node->cache, slot, chunk);
+    if (node->is_root) {
+        table_land (t, chunk, sum);
         pthread_mutex_lock (&node->lock);
         pthread_cond_broadcast (&node->cond);
         pthread_mutex_unlock (&node->lock);
-        node_kick (node, self);
     }
-    cache_publish (node->cache, slot, chunk);
     return slot;
 error:
     cache_release (node->cache, slot);

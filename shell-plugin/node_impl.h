@@ -121,7 +121,7 @@ void node_digest (struct node *node, struct sum digest, struct loop *self);
 /* See whether that was all. */
 void node_check_received (struct node *node);
 /* The whole of a chunk that is on disk, or in memory; verified. */
-struct slot *node_load (struct node *node, uint64_t chunk, struct loop *self);
+struct slot *node_load (struct node *node, uint64_t chunk);
 
 #define record_add(r, field, n)                                                \
     __atomic_fetch_add (&(r)->field, (n), __ATOMIC_RELAXED)

@@ -8,8 +8,8 @@
 
 #include "loop.h"
 
-/* chunks that no child asks for within this time are read for the digest */
-#define STALL_NS 500000000
+/* after this time without a child that gets anything, we read by ourselves */
+#define STALL_NS 200000000
 
 int root_setup (struct node *node, struct fault *f)
 {
@@ -34,24 +34,41 @@ int root_setup (struct node *node, struct fault *f)
     return 0;
 }
 
-/* Wait until the table is complete, or for STALL_NS. */
-static bool wait_complete (struct node *node)
+static void add_stall (struct timespec *ts)
+{
+    clock_gettime (CLOCK_REALTIME, ts);
+    ts->tv_nsec += STALL_NS;
+    ts->tv_sec += ts->tv_nsec / 1000000000;
+    ts->tv_nsec %= 1000000000;
+}
+
+static uint64_t chunks_served (struct node *node)
+{
+    return __atomic_load_n (&node->config.record->chunks_out, __ATOMIC_RELAXED);
+}
+
+/* Wait until a child has made us read 'chunk': it is then at hand in memory.
+ * When no child has got anything for STALL_NS, they do not want what is left,
+ * and '*idle' remembers it until that changes. False if the node is ending.
+ */
+static bool wait_chunk (struct node *node, uint64_t chunk, uint64_t *idle)
 {
     struct table *t = node->tables[SPACE_PAYLOAD];
-    struct timespec ts;
-    bool complete;
+    struct sum sum;
 
-    clock_gettime (CLOCK_REALTIME, &ts);
-    ts.tv_nsec += STALL_NS;
-    ts.tv_sec += ts.tv_nsec / 1000000000;
-    ts.tv_nsec %= 1000000000;
     pthread_mutex_lock (&node->lock);
-    while (!(complete = table_is_complete (t)) && !atomic_load (&node->stopping)) {
-        if (pthread_cond_timedwait (&node->cond, &node->lock, &ts) == ETIMEDOUT)
-            break;
+    while (node->has_children && !atomic_load (&node->stopping)
+           && !table_sum (t, chunk, &sum) && chunks_served (node) != *idle) {
+        uint64_t served = chunks_served (node);
+        struct timespec ts;
+
+        add_stall (&ts);
+        if (pthread_cond_timedwait (&node->cond, &node->lock, &ts) == ETIMEDOUT
+            && chunks_served (node) == served)
+            *idle = served;
     }
     pthread_mutex_unlock (&node->lock);
-    return complete;
+    return !atomic_load (&node->stopping);
 }
 
 /* Every chunk's checksum becomes known when it is first read for a child. See
@@ -62,29 +79,20 @@ static void *summer_run (void *arg)
     struct node *node = arg;
     struct table *t = node->tables[SPACE_PAYLOAD];
     struct fault f;
-    uint64_t chunk = 0;
+    uint64_t idle = UINT64_MAX;
 
-    while (!atomic_load (&node->stopping)) {
-        uint64_t before = table_count (t);
+    for (uint64_t c = 0; c < t->nchunks; c++) {
+        struct slot *slot;
         struct sum sum;
 
-        if (table_is_complete (t))
-            break;
-        if (node->has_children
-            && (wait_complete (node) || table_count (t) != before))
+        if (!wait_chunk (node, c, &idle))
+            return NULL;
+        if (table_sum (t, c, &sum))
             continue;
-        while (chunk < t->nchunks && table_sum (t, chunk, &sum))
-            chunk++;
-        if (chunk < t->nchunks) {
-            struct slot *slot = node_load (node, chunk, NULL);
-
-            if (!slot)
-                return NULL;
-            cache_release (node->cache, slot);
-        }
+        if (!(slot = node_load (node, c)))
+            return NULL;
+        cache_release (node->cache, slot);
     }
-    if (atomic_load (&node->stopping))
-        return NULL;
     if (store_check_unchanged (node->source, &f) < 0)
         node_fail (node, &f);
     else
@@ -98,13 +106,13 @@ static void *copier_run (void *arg)
     struct node *node = arg;
     struct table *t = node->tables[SPACE_PAYLOAD];
     struct fault f;
+    uint64_t idle = UINT64_MAX;
 
     for (uint64_t c = 0; c < t->nchunks; c++) {
         struct slot *slot;
         int rc;
 
-        if (atomic_load (&node->stopping)
-            || !(slot = node_load (node, c, NULL)))
+        if (!wait_chunk (node, c, &idle) || !(slot = node_load (node, c)))
             return NULL;
         rc = store_write (node->dest,
                           c * t->chunk_size,
