@@ -26,7 +26,7 @@ SECURITY = ("tls", "none")
 
 
 def broadcast(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Payload,
     destination: str | os.PathLike[str],
     strategy: str | Strategy | Plan = "two-tree",
     *,
@@ -51,8 +51,8 @@ def broadcast(
 
     Parameters
     ----------
-    source : path-like
-        A regular file or a directory.
+    source : path-like or Payload
+        A regular file or a directory; or one that was scanned already, to know its size before.
     destination : path-like
         As in ``cp``: an existing directory receives the source under its own name, anything else
         is the new name. ``{rank}`` stands for the rank, and is needed with more than one.
@@ -118,7 +118,7 @@ def broadcast(
             f"destination {text}: {count} ranks on one machine would write to the same place: "
             f"put {{rank}} into it, as in {text.rstrip('/')}-{{rank}}"
         )
-    payload = Payload.scan(source)
+    payload = source if isinstance(source, Payload) else Payload.scan(source)
     if chunk_size is None:
         chunk_size = best_chunk_size(payload.bytes, plan.depth, plan.stripes)
     payload = payload.with_chunk_size(chunk_size)
@@ -139,7 +139,7 @@ def broadcast(
     return Result(
         plan=plan,
         records=records,
-        source=os.fsdecode(source),
+        source=payload.source,
         destination=text,
         bytes=payload.bytes,
         files=payload.files,
