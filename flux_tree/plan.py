@@ -182,6 +182,14 @@ class Plan:
             + (f", {phases} phases" if phases > 1 else "")
         )
 
+    @property
+    def audience(self) -> str:
+        """Who keeps the data, and through whom it comes, as "4 ranks through 2 relays"."""
+        keep = int(np.count_nonzero(self.deliver))
+        relays = int(np.count_nonzero((self.present & ~self.deliver)[1:]))
+        text = f"{keep} rank{_s(keep)}"
+        return text + (f" through {relays} relay{_s(relays)}" if relays else "")
+
     # ---- as JSON
 
     def to_dict(self) -> dict[str, Any]:
