@@ -24,6 +24,7 @@ SOURCES = [
     "scan.c",
     "fdcache.c",
     "remove.c",
+    "dest.c",
     "store.c",
     "store_dest.c",
     "table.c",

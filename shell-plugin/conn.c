@@ -11,8 +11,10 @@ int conn_open (struct conn *c, struct tls *tls, int fd, bool connecting)
 {
     memset (c, 0, sizeof (*c));
     c->fd = fd;
-    if (!(c->ssl = tls_session (tls, fd, connecting)))
+    if (!(c->ssl = tls_session (tls, fd, connecting))) {
+        c->fd = -1; /* still the caller's */
         return -1;
+    }
     return 0;
 }
 
@@ -112,11 +114,6 @@ ssize_t conn_write (struct conn *c, const void *buf, size_t len)
             return n;
         return tls_result (c, rc, NULL);
     }
-}
-
-bool conn_has_pending (struct conn *c)
-{
-    return !c->clear && SSL_has_pending (c->ssl);
 }
 
 void conn_clear (struct conn *c)

@@ -48,9 +48,6 @@ int conn_flush (struct conn *c);
 ssize_t conn_read (struct conn *c, void *buf, size_t len);
 ssize_t conn_write (struct conn *c, const void *buf, size_t len);
 
-/* Bytes that were read from the socket, but not yet from the connection. */
-bool conn_has_pending (struct conn *c);
-
 /* The rest goes on in the clear. */
 void conn_clear (struct conn *c);
 

@@ -6,6 +6,8 @@
 #ifndef FLUX_TREE_FAULT_H
 #define FLUX_TREE_FAULT_H
 
+#include <stdarg.h>
+
 /* cffi begin */
 enum fault_kind {
     FAULT_OTHER = 0,
@@ -26,5 +28,13 @@ struct fault {
  */
 int fault_set (struct fault *f, int errnum, int rank, const char *fmt, ...)
     __attribute__ ((format (printf, 4, 5)));
+int fault_vset (struct fault *f, int errnum, int rank, const char *fmt, va_list ap)
+    __attribute__ ((format (printf, 4, 0)));
+
+/* "path/rel", or 'path' if 'rel' is empty, for a message: of a long one the
+ * front is left out, so that the reason has its place. Returns a part of 'buf'.
+ */
+#define FAULT_PATH_SIZE 320
+const char *fault_path (char buf[FAULT_PATH_SIZE], const char *path, const char *rel);
 
 #endif

@@ -19,6 +19,7 @@ struct fdcache {
     fdcache_open_f open_cb;
     void *arg;
     uint64_t clock;
+    int errnum; /* of the first that could not be closed */
     struct file files[FDCACHE_SIZE];
 };
 
@@ -74,7 +75,8 @@ int fdcache_acquire (struct fdcache *c, uint32_t entry)
             goto done;
         }
         if (f->fd >= 0) {
-            close (f->fd);
+            if (close (f->fd) < 0 && c->errnum == 0)
+                c->errnum = errno;
             f->fd = -1;
         }
         if ((fd = c->open_cb (entry, c->arg)) < 0)
@@ -99,6 +101,19 @@ void fdcache_release (struct fdcache *c, uint32_t entry)
     if ((f = find (c, entry)))
         f->users--;
     pthread_mutex_unlock (&c->lock);
+}
+
+int fdcache_check (struct fdcache *c)
+{
+    int errnum;
+
+    pthread_mutex_lock (&c->lock);
+    errnum = c->errnum;
+    pthread_mutex_unlock (&c->lock);
+    if (errnum == 0)
+        return 0;
+    errno = errnum;
+    return -1;
 }
 
 void fdcache_destroy (struct fdcache *c)

@@ -13,11 +13,16 @@ typedef int (*fdcache_open_f) (uint32_t entry, void *arg);
 
 struct fdcache *fdcache_create (fdcache_open_f open_cb, void *arg);
 
-/* A descriptor of 'entry', which stays open until fdcache_release. A thread
- * that holds one must not ask for another 'held' ones than FDCACHE_SIZE allows.
+/* A descriptor of 'entry', which stays open until fdcache_release. At most
+ * FDCACHE_SIZE may be held at once, by all threads together: errno = EMFILE.
  */
 int fdcache_acquire (struct fdcache *c, uint32_t entry);
 void fdcache_release (struct fdcache *c, uint32_t entry);
+
+/* Whether every file so far could be closed without an error: network file
+ * systems say only then that they had no room.
+ */
+int fdcache_check (struct fdcache *c);
 
 void fdcache_destroy (struct fdcache *c);
 

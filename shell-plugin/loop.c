@@ -162,7 +162,8 @@ static void *loop_run (void *arg)
     pump_all (l);
     while (!atomic_load (&node->stopping)) {
         int64_t before = clock_ns ();
-        int n = epoll_wait (l->epfd, events, EVENTS_MAX, TICK_MS);
+        /* even a busy loop has to see new connections, and the time */
+        int n = epoll_wait (l->epfd, events, EVENTS_MAX, l->again ? 0 : TICK_MS);
         int64_t now = clock_ns ();
 
         if (n < 0 && errno != EINTR) {
@@ -177,7 +178,7 @@ static void *loop_run (void *arg)
             struct handler *h = events[i].data.ptr;
             h->ready (h, events[i].events);
         }
-        while (l->again && !atomic_load (&node->stopping)) {
+        if (l->again) {
             l->again = false;
             pump_all (l);
         }

@@ -50,6 +50,7 @@ struct up {
 
     bool same_machine;
     int pings;
+    int64_t ping_ns; /* when the last one was sent, 0: none is open */
     bool offered;
     int64_t offer_offset; /* of the parent's clock */
     int64_t offer_error;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "dest.h"
 #include "loop.h"
 
 /* Clocks are the same one where this number is: the boot of the kernel and
@@ -61,11 +62,11 @@ void node_fail (struct node *node, const struct fault *f)
 
 void node_failf (struct node *node, int errnum, const char *fmt, ...)
 {
-    struct fault f = { .errnum = errnum, .rank = node->config.rank };
+    struct fault f;
     va_list ap;
 
     va_start (ap, fmt);
-    vsnprintf (f.text, sizeof (f.text), fmt, ap);
+    fault_vset (&f, errnum, node->config.rank, fmt, ap);
     va_end (ap);
     node_fail (node, &f);
 }
@@ -188,8 +189,20 @@ static int prepare (struct node *node, struct fault *f)
                                                       node->is_root))
         || !(node->cache = cache_create (slots, node->manifest->chunk_size)))
         return fault_set (f, ENOMEM, c->rank, "out of memory");
-    if (node->is_root && !c->deliver)
-        return 0;
+    if (node->is_root) {
+        int same = 0;
+
+        if (c->deliver
+            && (same = dest_is_source (c->destination,
+                                       manifest_name (node->manifest, 0),
+                                       c->source,
+                                       c->overwrite,
+                                       f))
+                   < 0)
+            return -1;
+        if (same || !c->deliver)
+            return 0; /* it has the data where it wants it */
+    }
     /* a relay's copy never gets a name, so no other is in its way */
     if (!(node->dest = store_create (node->manifest,
                                      c->destination,
@@ -212,6 +225,8 @@ void node_manifest_landed (struct node *node, struct loop *self)
              || prepare (node, &f) < 0)
         node_fail (node, &f);
     else {
+        /* to make many directories takes its time, which is no silence */
+        atomic_store (&node->progress_ns, clock_ns ());
         atomic_store (&node->ready, true);
         node_check_received (node);
         node_kick (node, self);
@@ -345,15 +360,19 @@ static int find_path (struct node *node,
     const int32_t *parents = c->parents + (size_t)tree * c->size;
     struct path *path = &node->paths[tree];
     int count = 0;
+    int top = c->rank;
 
     for (int r = parents[c->rank]; r != -1; r = parents[r]) {
         if (r < 0 || r >= c->size || ++count >= c->size)
-            return fault_set (f,
-                              EINVAL,
-                              c->rank,
-                              "tree %d does not lead to the root",
-                              tree);
+            break;
+        top = r;
     }
+    if (top != 0 || count >= c->size)
+        return fault_set (f,
+                          EINVAL,
+                          c->rank,
+                          "tree %d does not lead to the root",
+                          tree);
     if (!(path->ancestors = calloc (count + 1, sizeof (*path->ancestors))))
         return fault_set (f, ENOMEM, c->rank, "out of memory");
     for (int r = parents[c->rank]; r != -1; r = parents[r]) {
@@ -450,6 +469,7 @@ static bool is_valid (const struct node_config *c)
            && c->stripes <= MAX_STRIPES && c->parents && c->key && c->id
            && c->record && (c->rank == 0) == (c->source != NULL)
            && (c->rank == 0) == (c->manifest != NULL)
+           && (c->rank == 0 || c->addresses)
            && ((c->rank == 0 && !c->deliver) || (c->destination && c->tmp));
 }
 
@@ -589,8 +609,8 @@ int node_seal (struct node *node, struct fault *f)
 
 int node_publish (struct node *node, struct fault *f)
 {
-    if (node->dest && node->config.deliver) {
-        if (store_publish (node->dest, f) < 0)
+    if (node->config.deliver) {
+        if (node->dest && store_publish (node->dest, f) < 0)
             return report_failure (node, f);
         node_mark (node, TIME_RENAMED, false);
     }

@@ -26,14 +26,16 @@ struct scan {
 
 static int fail (struct scan *s, const char *rel, const char *what)
 {
+    char path[FAULT_PATH_SIZE];
+
+    if (!what)
+        what = errno == ESTALE ? "changed while it was read" : strerror (errno);
     fault_set (s->f,
                errno,
                -1,
-               "source %s%s%s: %s",
-               s->path,
-               *rel ? "/" : "",
-               rel,
-               what ? what : strerror (errno));
+               "source %s: %s",
+               fault_path (path, s->path, rel),
+               what);
     if (s->f)
         s->f->kind = FAULT_SOURCE;
     return -1;
@@ -93,7 +95,8 @@ error:
 }
 
 /* The extents that hold data. Only a file with fewer blocks than its size
- * needs can have holes, so others are spared the system calls.
+ * needs can have holes, so others are spared the system calls. Only the top
+ * may be named through a link.
  */
 static int add_extents (struct scan *s,
                         uint32_t entry,
@@ -101,6 +104,7 @@ static int add_extents (struct scan *s,
                         const char *name,
                         const struct stat *st)
 {
+    int flags = O_RDONLY | O_CLOEXEC | (entry == 0 ? 0 : O_NOFOLLOW);
     off_t data = 0;
     off_t hole;
     int fd;
@@ -110,7 +114,7 @@ static int add_extents (struct scan *s,
         return 0;
     if ((uint64_t)st->st_blocks * 512 >= (uint64_t)st->st_size)
         return manifest_add_segment (s->m, entry, 0, st->st_size);
-    if ((fd = openat (dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)) < 0)
+    if ((fd = openat (dirfd, name, flags)) < 0)
         return -1;
     while (data < st->st_size) {
         if ((data = lseek (fd, data, SEEK_DATA)) < 0) {
@@ -128,6 +132,10 @@ static int add_extents (struct scan *s,
             goto done;
         if (hole > st->st_size)
             hole = st->st_size;
+        if (hole <= data) {
+            errno = ESTALE;
+            goto done;
+        }
         if (manifest_add_segment (s->m, entry, data, hole - data) < 0)
             goto done;
         data = hole;
@@ -229,7 +237,7 @@ static int scan_dir (struct scan *s, uint32_t entry)
     if ((fd = openat (s->topfd,
                       *rel ? rel : ".",
                       O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0
-        || (listfd = dup (fd)) < 0) {
+        || (listfd = fcntl (fd, F_DUPFD_CLOEXEC, 0)) < 0) {
         rc = fail (s, rel, NULL);
         if (fd >= 0)
             close (fd);

@@ -16,6 +16,7 @@ int store_fail (struct store *st,
                 const char *what)
 {
     char rel[PATH_MAX];
+    char path[FAULT_PATH_SIZE];
     int errnum = errno;
 
     if (!what)
@@ -25,11 +26,9 @@ int store_fail (struct store *st,
     fault_set (f,
                errnum,
                -1,
-               "%s %s%s%s: %s",
+               "%s %s: %s",
                st->writing ? "destination" : "source",
-               st->path,
-               rel[0] ? "/" : "",
-               rel,
+               fault_path (path, st->path, rel),
                what);
     if (f)
         f->kind = st->writing ? FAULT_DESTINATION : FAULT_SOURCE;
@@ -43,6 +42,11 @@ bool store_is_whole (const struct store *st, const struct entry *e)
     return e->nsegments == 1 && s->length == e->size
            && s->offset / st->m->chunk_size
                   == (s->offset + s->length - 1) / st->m->chunk_size;
+}
+
+mode_t store_mode (const struct entry *e)
+{
+    return e->mode | (e->type == ENTRY_DIR ? S_IRUSR | S_IXUSR : S_IRUSR);
 }
 
 static bool is_unchanged (const struct entry *e, const struct stat *sb)
@@ -64,7 +68,9 @@ static int check_unchanged (const struct entry *e, int fd)
     return 0;
 }
 
-/* Open a directory, or a file for as long as it is in use. */
+/* Open a directory, or a file for as long as it is in use. When a file is
+ * sealed its mode may forbid writing.
+ */
 static int open_entry (uint32_t index, void *arg)
 {
     struct store *st = arg;
@@ -74,25 +80,24 @@ static int open_entry (uint32_t index, void *arg)
     int fd;
 
     if (index == 0)
-        return dup (st->topfd);
+        return fcntl (st->topfd, F_DUPFD_CLOEXEC, 0);
     if (manifest_path (st->m, index, rel, sizeof (rel)) < 0)
         return -1;
     if (e->type == ENTRY_DIR)
         return openat (st->topfd, rel, O_RDONLY | O_DIRECTORY | flags);
-    if (!st->writing) {
-        if ((fd = openat (st->topfd, rel, O_RDONLY | flags)) < 0)
-            return -1;
-        if (check_unchanged (e, fd) == 0)
-            return fd;
+    if (st->writing)
+        return openat (st->topfd,
+                       rel,
+                       (atomic_load (&st->sealed) ? O_RDONLY : O_RDWR) | flags);
+    if ((fd = openat (st->topfd, rel, O_RDONLY | flags)) < 0)
+        return -1;
+    if (check_unchanged (e, fd) < 0) {
+        int saved_errno = errno;
+        close (fd);
+        errno = saved_errno;
+        return -1;
     }
-    else {
-        if ((fd = openat (st->topfd, rel, O_RDWR | O_CREAT | flags, 0600)) < 0)
-            return -1;
-        if (ftruncate (fd, e->size) == 0)
-            return fd;
-    }
-    close (fd);
-    return -1;
+    return fd;
 }
 
 struct store *store_alloc (const struct manifest *m, const char *path)
@@ -182,6 +187,7 @@ static int write_whole (struct store *st,
                         const void *buf)
 {
     const char *name = st->m->strings + e->name;
+    mode_t mode = store_mode (e);
     struct timespec times[2] = {
         { .tv_nsec = UTIME_OMIT },
         { .tv_sec = e->mtime, .tv_nsec = e->mtime_ns },
@@ -191,11 +197,11 @@ static int write_whole (struct store *st,
     if ((fd = openat (dirfd,
                       name,
                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                      e->mode))
+                      mode))
         < 0)
         return -1;
     if (write_full (fd, buf, e->size, 0) < 0
-        || ((e->mode & st->umask) && fchmod (fd, e->mode) < 0)
+        || ((mode & st->umask) && fchmod (fd, mode) < 0)
         || futimens (fd, times) < 0) {
         int saved_errno = errno;
         close (fd);
@@ -213,6 +219,7 @@ static int read_whole (struct store *st,
                        size_t len,
                        off_t offset)
 {
+    int saved_errno;
     int fd;
     int rc = -1;
 
@@ -223,7 +230,9 @@ static int read_whole (struct store *st,
         return -1;
     if (st->writing || check_unchanged (e, fd) == 0)
         rc = read_full (fd, buf, len, offset);
+    saved_errno = errno;
     close (fd);
+    errno = saved_errno;
     return rc;
 }
 

@@ -9,86 +9,22 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "store_impl.h"
 
-static int resolve_fail (struct fault *f, const char *dest, const char *what)
-{
-    int errnum = errno;
-
-    fault_set (f,
-               errnum,
-               -1,
-               "destination %s: %s",
-               dest,
-               what ? what : strerror (errnum));
-    if (f)
-        f->kind = FAULT_DESTINATION;
-    return -1;
-}
-
-int dest_resolve (const char *dest,
-                  const char *name,
-                  bool is_dir,
-                  char **lastp,
-                  struct fault *f)
-{
-    struct stat sb;
-    char dir[PATH_MAX];
-    const char *last = name;
-    size_t len = strlen (dest);
-    int fd;
-
-    if (len == 0 || len >= sizeof (dir)) {
-        errno = len == 0 ? ENOENT : ENAMETOOLONG;
-        return resolve_fail (f, dest, NULL);
-    }
-    memcpy (dir, dest, len + 1);
-    if (stat (dest, &sb) < 0 || !S_ISDIR (sb.st_mode)) {
-        char *slash;
-
-        if (dir[len - 1] == '/' && !is_dir) {
-            errno = ENOTDIR;
-            return resolve_fail (f,
-                                 dest,
-                                 "is not a directory: make it first, or leave "
-                                 "out the / at the end");
-        }
-        while (len > 1 && dir[len - 1] == '/')
-            dir[--len] = '\0';
-        if ((slash = strrchr (dir, '/'))) {
-            last = dest + (slash - dir) + 1;
-            len -= slash + 1 - dir;
-            slash[slash == dir ? 1 : 0] = '\0';
-        }
-        else {
-            last = dest;
-            strcpy (dir, ".");
-        }
-    }
-    else
-        len = strlen (last);
-    if ((fd = open (dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
-        return resolve_fail (f,
-                             dest,
-                             errno == ENOENT
-                                 ? "its directory does not exist: make it first"
-                                 : NULL);
-    if (!(*lastp = strndup (last, len))) {
-        close (fd);
-        return resolve_fail (f, dest, NULL);
-    }
-    return fd;
-}
-
-/* umask(2) cannot be asked without being changed for all threads. */
-static mode_t get_umask (void)
+/* The bits that a new file may lack. umask(2) cannot be asked without being
+ * changed for all threads. Where a directory has a default ACL, that counts.
+ */
+static mode_t get_umask (int dirfd)
 {
     FILE *fp;
     char line[256];
     unsigned int mask = 0777;
 
+    if (fgetxattr (dirfd, "system.posix_acl_default", NULL, 0) > 0)
+        return mask;
     if ((fp = fopen ("/proc/self/status", "re"))) {
         while (fgets (line, sizeof (line), fp)) {
             if (sscanf (line, "Umask: %o", &mask) == 1)
@@ -145,14 +81,14 @@ static int set_times (int dirfd, const char *name, const struct entry *e)
     return utimensat (dirfd, name, times, AT_SYMLINK_NOFOLLOW);
 }
 
-/* Directories, links, and files without data: what no chunk will bring. */
+/* Everything but the files that are written in one go. */
 static int create_entry (struct store *st, uint32_t index)
 {
     const struct entry *e = &st->m->entries[index];
     char rel[PATH_MAX];
     int fd;
 
-    if (e->type == ENTRY_FILE && e->nsegments > 0)
+    if (e->type == ENTRY_FILE && store_is_whole (st, e))
         return 0;
     if (manifest_path (st->m, index, rel, sizeof (rel)) < 0)
         return -1;
@@ -210,12 +146,11 @@ struct store *store_create (const struct manifest *m,
     struct store *st;
 
     if (!(st = store_alloc (m, dest)) || !(st->tmp = strdup (tmp))) {
-        resolve_fail (f, dest, NULL);
+        fault_set (f, ENOMEM, -1, "out of memory");
         goto error;
     }
     st->writing = true;
     st->overwrite = overwrite;
-    st->umask = get_umask ();
     if ((st->parentfd = dest_resolve (dest,
                                       manifest_name (m, 0),
                                       m->entries[0].type == ENTRY_DIR,
@@ -224,6 +159,7 @@ struct store *store_create (const struct manifest *m,
             < 0
         || check_free (st, f) < 0 || check_room (st, f) < 0)
         goto error;
+    st->umask = get_umask (st->parentfd);
     if (create_top (st) < 0) {
         store_fail (st, 0, f, NULL);
         goto error;
@@ -238,6 +174,16 @@ struct store *store_create (const struct manifest *m,
 error:
     store_destroy (st);
     return NULL;
+}
+
+/* To close any of its descriptors makes a network file system write what it
+ * has of a file, and say if it could not.
+ */
+static int flush (int fd)
+{
+    int copy = fcntl (fd, F_DUPFD_CLOEXEC, 0);
+
+    return copy < 0 ? -1 : close (copy);
 }
 
 /* Files in one chunk are complete since they were written. */
@@ -259,7 +205,8 @@ static int seal_file (struct store *st, uint32_t index)
     if (fstat (fd, &sb) == 0) {
         if ((uint64_t)sb.st_size != e->size)
             errno = EIO;
-        else if (fchmod (fd, e->mode) == 0 && futimens (fd, times) == 0)
+        else if (fchmod (fd, store_mode (e)) == 0 && futimens (fd, times) == 0
+                 && flush (fd) == 0)
             rc = 0;
     }
     if (index != 0)
@@ -277,12 +224,12 @@ static int seal_dir (struct store *st, uint32_t index)
             { .tv_nsec = UTIME_OMIT },
             { .tv_sec = e->mtime, .tv_nsec = e->mtime_ns },
         };
-        if (fchmod (st->topfd, e->mode) < 0)
+        if (fchmod (st->topfd, store_mode (e)) < 0)
             return -1;
         return futimens (st->topfd, times);
     }
     if (manifest_path (st->m, index, rel, sizeof (rel)) < 0
-        || fchmodat (st->topfd, rel, e->mode, 0) < 0)
+        || fchmodat (st->topfd, rel, store_mode (e), 0) < 0)
         return -1;
     return set_times (st->topfd, rel, e);
 }
@@ -291,16 +238,42 @@ int store_seal (struct store *st, struct fault *f)
 {
     const struct manifest *m = st->m;
 
+    atomic_store (&st->sealed, true);
     for (uint32_t i = 0; i < m->nentries; i++) {
         if (m->entries[i].type == ENTRY_FILE && seal_file (st, i) < 0)
             return store_fail (st, i, f, NULL);
     }
+    if (fdcache_check (st->files) < 0)
+        return store_fail (st, 0, f, NULL);
     /* a directory after all that it holds: that sets its time, and needs it
      * writable
      */
     for (uint32_t i = m->nentries; i-- > 0;) {
         if (m->entries[i].type == ENTRY_DIR && seal_dir (st, i) < 0)
             return store_fail (st, i, f, NULL);
+    }
+    return 0;
+}
+
+/* Take away what only the owner of a copy has: contents may come first, as
+ * they stand later in the list.
+ */
+static int set_final_modes (struct store *st)
+{
+    char rel[PATH_MAX];
+
+    for (uint32_t i = st->m->nentries; i-- > 0;) {
+        const struct entry *e = &st->m->entries[i];
+
+        if (e->type == ENTRY_LINK || store_mode (e) == e->mode)
+            continue;
+        if (i == 0) {
+            if (fchmod (st->topfd, e->mode) < 0)
+                return -1;
+        }
+        else if (manifest_path (st->m, i, rel, sizeof (rel)) < 0
+                 || fchmodat (st->topfd, rel, e->mode, 0) < 0)
+            return -1;
     }
     return 0;
 }
@@ -327,26 +300,35 @@ static int rename_with (struct store *st, unsigned int flags)
     return renameat2 (st->parentfd, st->tmp, st->parentfd, st->name, flags);
 }
 
-int store_publish (struct store *st, struct fault *f)
+static bool is_unsupported (int errnum)
+{
+    /* EXDEV: an overlay cannot exchange what stands in a lower layer */
+    return errnum == EINVAL || errnum == ENOSYS || errnum == ENOTSUP
+           || errnum == EXDEV;
+}
+
+/* Give the name to the new one; *replaced if what had it is now under 'tmp'. */
+static int take_name (struct store *st, bool *replaced)
 {
     int rc = rename_with (st, RENAME_NOREPLACE);
 
+    *replaced = false;
     if (rc < 0 && errno == EEXIST && st->overwrite) {
-        if ((rc = rename_with (st, RENAME_EXCHANGE)) == 0) {
-            /* the new one has its name; what it replaced has ours */
-            st->published = true;
-            if (remove_at (st->parentfd, st->tmp) < 0)
-                return store_fail (st,
-                                   0,
-                                   f,
-                                   "was replaced, but what stood there cannot "
-                                   "be removed");
-            return 0;
-        }
+        rc = rename_with (st, RENAME_EXCHANGE);
+        *replaced = rc == 0;
     }
-    if (rc < 0 && (errno == EINVAL || errno == ENOSYS))
+    if (rc < 0 && is_unsupported (errno))
         rc = rename_plain (st);
-    if (rc < 0)
+    return rc;
+}
+
+int store_publish (struct store *st, struct fault *f)
+{
+    bool replaced;
+
+    if (set_final_modes (st) < 0)
+        return store_fail (st, 0, f, NULL);
+    if (take_name (st, &replaced) < 0)
         return store_fail (st,
                            0,
                            f,
@@ -354,5 +336,15 @@ int store_publish (struct store *st, struct fault *f)
                                ? "exists: remove it, or allow overwrite"
                                : NULL);
     st->published = true;
+    if (replaced && remove_at (st->parentfd, st->tmp) < 0) {
+        char what[256];
+
+        snprintf (what,
+                  sizeof (what),
+                  "was replaced, but what stood there cannot be removed: it is "
+                  "beside it, as %.100s",
+                  st->tmp);
+        return store_fail (st, 0, f, what);
+    }
     return 0;
 }

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "dest.h"
 #include "fdcache.h"
 #include "store.h"
 
@@ -22,23 +23,18 @@ struct store {
     mode_t umask;
     bool overwrite;
     bool created;         /* 'tmp' exists */
+    _Atomic bool sealed;  /* nothing is written any more */
     bool published;
 };
 
 /* A file that stands in one chunk is written, and read, in one go. */
 bool store_is_whole (const struct store *st, const struct entry *e);
 
+/* The mode of an entry until it is published: its owner has to read it. */
+mode_t store_mode (const struct entry *e);
+
 /* Remove a file or a tree. A name that does not exist is no error. */
 int remove_at (int dirfd, const char *name);
-
-/* Where a destination leads: its directory, opened, and the last component,
- * malloced. 'name' is the payload's own.
- */
-int dest_resolve (const char *dest,
-                  const char *name,
-                  bool is_dir,
-                  char **lastp,
-                  struct fault *f);
 
 /* Always returns -1. */
 int store_fail (struct store *st,

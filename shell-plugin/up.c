@@ -61,6 +61,7 @@ static void disconnect (struct up *u)
     u->wants_write = false;
     u->offered = false;
     u->pings = 0;
+    u->ping_ns = 0;
 }
 
 /* The connection is lost, for the reason in errno: go on with the next
@@ -147,6 +148,7 @@ static int send_ping (struct up *u)
 {
     struct wire_msg msg = { .type = WIRE_PING, .ping.sent = clock_ns () };
 
+    u->ping_ns = msg.ping.sent;
     u->pings++;
     return conn_queue (&u->conn, &msg);
 }
@@ -194,15 +196,25 @@ static void set_clock (struct up *u)
                     u->offer_error + u->best_error);
 }
 
+/* A clock's reading, or the difference of two: 36 years are enough, and can be
+ * reckoned with.
+ */
+static bool is_time (int64_t ns)
+{
+    return ns > -(1LL << 60) && ns < 1LL << 60;
+}
+
 static int on_pong (struct up *u, const struct wire_msg *msg)
 {
-    int64_t now = clock_ns ();
-    int64_t error = (now - msg->pong.sent) / 2;
+    int64_t error;
 
-    if (error < 0) {
+    if (u->ping_ns == 0 || msg->pong.sent != u->ping_ns
+        || !is_time (msg->pong.seen)) {
         errno = EPROTO;
         return -1;
     }
+    error = (clock_ns () - u->ping_ns) / 2;
+    u->ping_ns = 0;
     if (u->same_machine) {
         u->best_error = 0;
         u->edge_offset = 0;
@@ -217,6 +229,11 @@ static int on_pong (struct up *u, const struct wire_msg *msg)
 
 static int on_offer (struct up *u, const struct wire_msg *msg)
 {
+    if (!is_time (msg->offer.clock_offset) || !is_time (msg->offer.clock_error)
+        || msg->offer.clock_error < 0) {
+        errno = EPROTO;
+        return -1;
+    }
     u->offered = true;
     u->offer_offset = msg->offer.clock_offset;
     u->offer_error = msg->offer.clock_error;
