@@ -1,0 +1,219 @@
+"""What commands print: tables, trees, figures, a progress bar.
+
+On a terminal, rich lays tables out for its width. Anywhere else they are plain text of a stable
+form: a header, columns set apart by two spaces or more, nothing cut off, no colours.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+
+import click
+
+from ._text import ASCII_TREE, printable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Column", "on_terminal", "progress_bar", "say", "say_figures", "say_table", "tree_text"]
+
+#: The columns that wrap are given at least these characters.
+MIN_WRAP = 24
+GAP = 2
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes
+    ----------
+    title : str
+        Its header.
+    right : bool
+        Numbers stand at the right.
+    drop : int
+        Where a terminal is too narrow, the columns with the highest go first; 0 always stays.
+    wrap : bool
+        Long cells may go over several lines on a terminal.
+    """
+
+    title: str
+    right: bool = False
+    drop: int = 0
+    wrap: bool = False
+
+
+def on_terminal(stream: Any) -> bool:
+    """Return whether a stream is a terminal that can do more than lines of text."""
+    return bool(stream.isatty()) and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print lines, in characters that the stream has.
+
+    Parameters
+    ----------
+    text : str
+        One or more lines, without the newline at the end.
+    err : bool, default False
+        On standard error.
+    """
+    stream = sys.stderr if err else sys.stdout
+    text = "\n".join(map(printable, text.split("\n")))
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = text.translate(ASCII_TREE)
+    click.echo(text, err=err)
+
+
+def say_table(
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[str]],
+    styles: Sequence[str] | None = None,
+) -> None:
+    """Print a table.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        The columns.
+    rows : iterable of sequences of str
+        A cell for each column.
+    styles : sequence of str, optional
+        The style of each row on a terminal, as rich names them; "" for none.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max([len(c.title), *(len(row[i]) for row in cells)]) for i, c in enumerate(columns)]
+    if on_terminal(sys.stdout):
+        _rich_table(columns, cells, widths, styles)
+        return
+    for row in [[c.title for c in columns], *cells]:
+        line = (" " * GAP).join(
+            cell.rjust(width) if c.right else cell.ljust(width)
+            for cell, width, c in zip(row, widths, columns)
+        )
+        say(line.rstrip())
+
+
+def say_figures(figures: Iterable[tuple[str, str, str]]) -> None:
+    """Print figures line by line: what it is, its value, and a few words on it.
+
+    Parameters
+    ----------
+    figures : iterable of (str, str, str)
+        Name, value, remark.
+    """
+    lines = list(figures)
+    first = max(len(name) for name, _, _ in lines)
+    second = max((len(value) for _, value, remark in lines if remark), default=0)
+    for name, value, remark in lines:
+        say(f"{name.ljust(first)}  {value.ljust(second) if remark else value}  {remark}".rstrip())
+
+
+def tree_text(parents: NDArray[Any], label: Callable[[int], str] = str) -> str:
+    """Draw one tree of a plan, as ``flux overlay status`` draws it.
+
+    Parameters
+    ----------
+    parents : ndarray of int32, shape (n,)
+        The tree; ranks with parent -2 take no part and are left out.
+    label : callable, default str
+        What to write for a rank.
+
+    Returns
+    -------
+    str
+        One line per rank, without the last newline.
+    """
+    import numpy as np
+
+    from ..plan import ABSENT
+    from ..topology import Topology
+
+    there = np.flatnonzero(parents != ABSENT)
+    place = np.full(len(parents) + 1, -1, np.int32)  # the last one stands for parent -1
+    place[there] = np.arange(len(there), dtype=np.int32)
+    packed = Topology.from_parents(place[parents[there]])
+    return packed.text(lambda i: label(int(there[i]))).rstrip("\n")
+
+
+@contextmanager
+def progress_bar(total: int, receivers: int) -> Iterator[Callable[[NDArray[Any]], None] | None]:
+    """Show on standard error, if that is a terminal, how far a broadcast is.
+
+    Parameters
+    ----------
+    total : int
+        Bytes of the payload.
+    receivers : int
+        How many ranks get it from another.
+
+    Yields
+    ------
+    callable or None
+        For `flux_tree.broadcast` to call with the records; None if there is nothing to show.
+    """
+    if not on_terminal(sys.stderr) or not receivers:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from .._records import STATES
+    from ..units import format_bytes
+
+    received = STATES.index("received")
+    with Progress(
+        TextColumn("{task.percentage:>3.0f}%"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        expand=True,
+    ) as bar:
+        task = bar.add_task("", total=max(total, 1) * receivers, state="")
+
+        def update(records: NDArray[Any]) -> None:
+            others = records[1:]
+            done = int((others["state"] >= received).sum())
+            got = int(others["bytes_in"].sum())
+            text = f"{format_bytes(got / receivers)} a rank, {done} of {receivers} done"
+            bar.update(task, completed=got, state=text)
+
+        yield update
+
+
+def _rich_table(
+    columns: Sequence[Column],
+    cells: list[list[str]],
+    widths: list[int],
+    styles: Sequence[str] | None,
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    kept = list(range(len(columns)))
+    least = [min(w, MIN_WRAP) if c.wrap else w for c, w in zip(columns, widths)]
+    while sum(least[i] + GAP for i in kept) - GAP > console.width:
+        first = max(kept, key=lambda i: columns[i].drop)
+        if not columns[first].drop:
+            break
+        kept.remove(first)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for i in kept:
+        c = columns[i]
+        table.add_column(
+            c.title, justify="right" if c.right else "left", no_wrap=not c.wrap, overflow="fold"
+        )
+    for number, row in enumerate(cells):
+        style = styles[number] if styles else ""
+        table.add_row(*(Text(row[i]) for i in kept), style=style)
+    console.print(table)

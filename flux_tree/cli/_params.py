@@ -1,0 +1,98 @@
+"""Types of options: sizes, rates, times, strategies and topologies, with their completions."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import click
+from click.shell_completion import CompletionItem
+
+from .. import units
+
+__all__ = [
+    "BYTES",
+    "RATE",
+    "SECONDS",
+    "SPEC",
+    "STRATEGY",
+    "json_option",
+    "members_option",
+    "topology_option",
+]
+
+
+class _Unit(click.ParamType):
+    """What a function of `flux_tree.units` reads."""
+
+    def __init__(self, name: str, parse: Callable[[str], float]) -> None:
+        self.name = name
+        self.parse = parse
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the number; a text that is none raises the error that `units` has for it."""
+        return self.parse(value) if isinstance(value, str) else value
+
+
+class _Strategy(click.ParamType):
+    """The name of a strategy; completes those that there are."""
+
+    name = "strategy"
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
+        """Return the strategies that begin with what was typed."""
+        from .. import strategies
+
+        found = []
+        for row in strategies.describe():
+            found.append(CompletionItem(row.name, help=row.when))
+            found.extend(CompletionItem(f"{row.name}:{a}") for a in _ARGUMENTS.get(row.name, ()))
+        return [item for item in found if item.value.startswith(incomplete)]
+
+
+class _Spec(click.ParamType):
+    """The spec of a topology; completes the forms that Flux knows."""
+
+    name = "spec"
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
+        """Return the specs that begin with what was typed."""
+        return [CompletionItem(s, help=h) for s, h in _SPECS.items() if s.startswith(incomplete)]
+
+
+_ARGUMENTS = {
+    "kary": ("2", "4", "8"),
+    "multi-tree": ("4", "8"),
+    "middle-leaves": ("strict",),
+}
+_SPECS = {
+    "kary:1": "a chain",
+    "kary:2": "each rank has up to 2 children",
+    "kary:4": "up to 4 children",
+    "kary:32": "up to 32 children, the default of Flux",
+    "kary:0": "flat: all under rank 0",
+    "binomial": "the binomial tree",
+    "mincrit": "three levels, few brokers that matter",
+    "custom": "from the parents that you give",
+}
+
+BYTES = _Unit("size", units.parse_bytes)
+RATE = _Unit("rate", units.parse_rate)
+SECONDS = _Unit("time", units.parse_seconds)
+STRATEGY = _Strategy()
+SPEC = _Spec()
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+topology_option = click.option(
+    "--topology",
+    "spec",
+    metavar="SPEC",
+    type=SPEC,
+    default="kary:32",
+    show_default=True,
+    help="The tree that Flux built, for strategies that follow it (tbon, all, leaves, ...).",
+)
+members_option = click.option(
+    "--members",
+    metavar="RANKS",
+    help="The ranks that want the data, such as 0-3,5. All, if not given.",
+)
