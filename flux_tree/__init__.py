@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from .topology import Topology
 
 __all__ = [
-    "RECORD_DTYPE",
     "BroadcastError",
     "Cancelled",
     "DestinationError",
     "FluxTreeError",
     "Plan",
     "PlanError",
+    "RECORD_DTYPE",
     "Result",
     "SourceError",
     "Topology",

