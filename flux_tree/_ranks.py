@@ -23,6 +23,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from flux_tree._core import ffi, lib
@@ -287,7 +288,8 @@ def main() -> None:
     launcher = Launcher(json.loads(line))
     ok = launcher.run()
     answer = {"ok": ok, "killed": {str(r): s for r, s in launcher.killed.items()}}
-    os.write(1, json.dumps(answer).encode())
+    with suppress(BrokenPipeError):  # who asked may have been interrupted, and gone
+        os.write(1, json.dumps(answer).encode())
 
 
 if __name__ == "__main__":
