@@ -167,6 +167,7 @@ def progress_bar(total: int, receivers: int) -> Iterator[Callable[[NDArray[Any]]
     from .._records import STATES
     from ..units import format_bytes
 
+    size = format_bytes(total)
     received = STATES.index("received")
     with Progress(
         TextColumn("{task.percentage:>3.0f}%"),
@@ -183,7 +184,7 @@ def progress_bar(total: int, receivers: int) -> Iterator[Callable[[NDArray[Any]]
             others = records[1:]
             done = int((others["state"] >= received).sum())
             got = int(others["bytes_in"].sum())
-            text = f"{format_bytes(got / receivers)} a rank, {done} of {receivers} done"
+            text = f"{format_bytes(got / receivers)} of {size} a rank, {done}/{receivers} done"
             bar.update(task, completed=got, state=text)
 
         yield update

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("bcast")
+@click.command("bcast", short_help="Broadcast a file or a directory, and time every rank.")
 @click.argument("source", type=click.Path())
 @click.argument("dest", type=click.Path())
 @click.option("--ranks", metavar="N", type=int, default=8, show_default=True, help="How many.")
@@ -118,15 +118,18 @@ def command(
     """
     from .. import broadcast, strategies
     from .._payload import Payload
+    from ..errors import UsageError
     from ..topology import Topology
     from ..units import parse_idset
     from ._result import say_result
 
-    begin = time.monotonic()
+    if ranks < 1:
+        raise UsageError(f"--ranks {ranks}: give 1 or more")
     if plot is not None:
         from ..plot import check_picture
 
         check_picture(plot)
+    begin = time.monotonic()
     topology = Topology.from_spec(spec, ranks)
     wanted = None if members is None else parse_idset(members, ranks, "--members")
     plan = strategies.plan(strategy, topology, wanted)
@@ -169,7 +172,7 @@ def _header(payload: Payload, plan: Plan, security: str) -> str:
     return (
         f"{plan.strategy}: {format_bytes(payload.bytes)} in {files} to {plan.audience}\n"
         f"engine: local, {where} on this machine over the loopback interface,"
-        f" {'encrypted (TLS 1.3)' if security == 'tls' else 'not encrypted'}"
+        f" {'TLS 1.3' if security == 'tls' else 'not encrypted'}"
     )
 
 

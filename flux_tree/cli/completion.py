@@ -7,10 +7,10 @@ import click
 __all__ = ["command"]
 
 
-@click.command("completion")
-@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@click.command("completion", short_help="Print what makes a shell complete flux-tree.")
+@click.argument("shell", metavar="[bash|zsh|fish]", type=click.Choice(("bash", "zsh", "fish")))
 def command(shell: str) -> None:
-    """Print what makes SHELL complete flux-tree: commands, options, strategies, topologies.
+    """Print what makes SHELL complete this command: its options, strategies, topologies.
 
     \b
     In ~/.bashrc:                    eval "$(flux-tree completion bash)"

@@ -19,7 +19,7 @@ __all__ = ["command"]
 MAX_LINES = 256
 
 
-@click.command("plan")
+@click.command("plan", short_help="Show who sends what to whom, and what it costs.")
 @click.argument("strategy", type=STRATEGY)
 @click.option("--size", metavar="N", type=int, required=True, help="Number of ranks.")
 @topology_option
@@ -134,17 +134,12 @@ def _figures(plan: Plan, cost: dict[str, Any] | None) -> list[tuple[str, str, st
 
     from ..units import format_bytes, format_rate, format_seconds
 
-    relays = int(np.count_nonzero(plan.present & ~plan.deliver))
     phases = np.unique(plan.phase[plan.present])
     busiest = int(np.argmax(plan.load))
     mean = plan.load[plan.present].mean()
     figures = [
         ("strategy", plan.strategy, ""),
-        (
-            "ranks",
-            str(plan.size),
-            f"{int(plan.deliver.sum())} keep the data, {relays} only relay it",
-        ),
+        ("ranks", str(plan.size), f"the data goes to {plan.audience}"),
         ("trees", str(plan.stripes), "each carries one stripe" if plan.stripes > 1 else ""),
         ("depth", str(plan.depth), "hops to the last rank"),
         ("load", f"{plan.max_load:.4g}", f"most, at rank {busiest}; {mean:.3g} on average"),

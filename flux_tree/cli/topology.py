@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -66,6 +67,7 @@ def command(
     topology = Topology.from_spec(spec, size, numbers)
     if draw is not None:
         topology.draw(draw)
+        say(f"picture in {draw}", err=as_json)
     if as_json:
         click.echo(json.dumps(_to_dict(topology)))
         return
@@ -80,10 +82,11 @@ def _numbers(text: str | None) -> list[int] | None:
 
     if text is None:
         return None
-    try:
-        return [int(part) for part in text.replace(",", " ").split()]
-    except ValueError as exc:
-        raise UsageError(f"--parents '{text}': {exc}, write them as -1,0,0,1") from None
+    parts = text.replace(",", " ").split()
+    for part in parts:
+        if not re.fullmatch(r"-?\d{1,18}", part, re.ASCII):
+            raise UsageError(f"--parents '{text}': '{part}' is no rank, write them as -1,0,0,1")
+    return [int(part) for part in parts]
 
 
 def _to_dict(topology: Topology) -> dict[str, Any]:
