@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "on_terminal", "progress_bar", "say", "say_figures", "say_table", "tree_text"]
 
-#: The columns that wrap are given at least these characters.
-MIN_WRAP = 24
+#: Characters between columns.
 GAP = 2
 
 
@@ -37,14 +36,14 @@ class Column(NamedTuple):
         Numbers stand at the right.
     drop : int
         Where a terminal is too narrow, the columns with the highest go first; 0 always stays.
-    wrap : bool
-        Long cells may go over several lines on a terminal.
+    least : int
+        If above 0, cells may go over several lines on a terminal, of at least that width.
     """
 
     title: str
     right: bool = False
     drop: int = 0
-    wrap: bool = False
+    least: int = 0
 
 
 def on_terminal(stream: Any) -> bool:
@@ -202,18 +201,22 @@ def _rich_table(
 
     console = Console(highlight=False)
     kept = list(range(len(columns)))
-    least = [min(w, MIN_WRAP) if c.wrap else w for c, w in zip(columns, widths)]
-    while sum(least[i] + GAP for i in kept) - GAP > console.width:
+    least = [min(w, c.least or w) for c, w in zip(columns, widths)]
+    while (room := console.width - sum(least[i] + GAP for i in kept) + GAP) < 0:
         first = max(kept, key=lambda i: columns[i].drop)
         if not columns[first].drop:
             break
         kept.remove(first)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    final = {}
+    for i in reversed(kept):  # the last column is the one with the longest text
+        more = min(max(room, 0), widths[i] - least[i])
+        room -= more
+        final[i] = least[i] + more
     for i in kept:
         c = columns[i]
-        table.add_column(
-            c.title, justify="right" if c.right else "left", no_wrap=not c.wrap, overflow="fold"
-        )
+        justify: Any = "right" if c.right else "left"
+        table.add_column(c.title, justify=justify, width=final[i], overflow="fold")
     for number, row in enumerate(cells):
         style = styles[number] if styles else ""
         table.add_row(*(Text(row[i]) for i in kept), style=style)

@@ -90,7 +90,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 def _figures(result: Result, summary: dict[str, Any], measured: bool) -> list[tuple[str, str, str]]:
     size = format_bytes(result.bytes)
     rate = format_rate(result.bandwidth)
-    origin = "one stream over the loopback, measured" if measured else "as given"
+    origin = "one loopback stream, measured" if measured else "as given"
     figures = [
         ("slowest", format_seconds(summary["slowest_s"]), f"rank {summary['slowest_rank']}"),
         ("median", format_seconds(summary["median_s"]), ""),
@@ -103,10 +103,10 @@ def _figures(result: Result, summary: dict[str, Any], measured: bool) -> list[tu
         figures.append(("reached", f"{percent:.3g}%", _remark(summary)))
     figures.append(
         (
-            "a rank",
+            "memory",
             format_bytes(summary["memory"]),
-            f"of memory at most; chunks of {format_bytes(summary['chunk_size'])};"
-            f" {summary['cpu_s'] / max(summary['ranks'], 1):.3g} s of processor time on average",
+            f"a rank at most; {summary['cpu_s'] / max(summary['ranks'], 1):.3g} s of CPU each;"
+            f" chunks of {format_bytes(summary['chunk_size'])}",
         )
     )
     if summary["retries"] or summary["bad_chunks"]:

@@ -95,7 +95,7 @@ def _say(designs: list[Design]) -> None:
         Column("LEVELS", right=True),
         Column("FANOUT", right=True),
         Column("LEAVES", right=True),
-        Column("RANKS OF EACH LEVEL", wrap=True),
+        Column("RANKS OF EACH LEVEL", least=24),
     ]
     say_table(
         columns,

@@ -44,10 +44,10 @@ def command(as_json: bool) -> None:
         return
     columns = [
         Column("STRATEGY"),
-        Column("S"),
-        Column("DEPTH", drop=2),
-        Column("LOAD"),
+        Column("S", least=8),
+        Column("DEPTH", drop=2, least=11),
+        Column("LOAD", least=11),
         Column("ORIGIN", drop=1 if any(r.origin != "built-in" for r in rows) else 3),
-        Column("WHEN TO USE IT", wrap=True),
+        Column("WHEN TO USE IT", least=28),
     ]
     say_table(columns, [(r.usage, r.stripes, r.depth, r.load, r.origin, r.when) for r in rows])
