@@ -75,7 +75,7 @@ def _fail(exc: Exception) -> int:
         return _end(f"error: {exc}", 1)
     hint = "" if debug else "; FLUX_TREE_DEBUG=1 shows the traceback"
     text = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
-    return _end(f"error: {text} (a bug of flux-tree{hint})", EXIT_BUG)
+    return _end(f"error: {text} (a bug{hint})", EXIT_BUG)
 
 
 def _end(text: str, code: int) -> int:
