@@ -232,4 +232,5 @@ def _write_legend(figure: Any, ax: Any, height: float) -> None:
 def _write(figure: Any, x: float, y: float, height: float, text: str, **style: Any) -> None:
     """Write text whose top stands `y` inches below that of the figure."""
     style = {"color": "#444444", "va": "top", **style}
+    text = text.replace("$", r"\$")  # a strategy of a user's file is no formula
     figure.text(x / WIDTH, 1 - y / height, text, **style)
