@@ -260,15 +260,17 @@ void node_check_received (struct node *node)
     if (!node->received && (!node->is_root || node->copied)) {
         node->received = news = true;
         wrong = !sum_equal (table_digest (t), node->digest);
+        /* before anybody can go on to the states after it */
+        if (!wrong)
+            __atomic_store_n (&node->config.record->state,
+                              RECORD_RECEIVED,
+                              __ATOMIC_RELAXED);
     }
     pthread_mutex_unlock (&node->lock);
     if (wrong)
         node_failf (node, EBADMSG, "what was received is not what the root sent");
     else if (news) {
         node_mark (node, TIME_VERIFIED, false);
-        __atomic_store_n (&node->config.record->state,
-                          RECORD_RECEIVED,
-                          __ATOMIC_RELAXED);
         wake_owner (node);
     }
 }
