@@ -27,7 +27,14 @@ from numpy.typing import NDArray
 
 from . import _records
 from ._native import lib
-from .errors import BroadcastError, Cancelled, DestinationError, FluxTreeError, SourceError
+from .errors import (
+    BroadcastError,
+    Cancelled,
+    DestinationError,
+    FluxTreeError,
+    SourceError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from ._payload import Payload
@@ -36,6 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["loopback_bandwidth", "run"]
 
 POLL_S = 0.05
+
+#: More processes than this are no test of anything on one machine.
+MAX_RANKS = 1024
 
 
 def run(
@@ -80,11 +90,15 @@ def run(
 
     Raises
     ------
+    UsageError
+        If the plan has more than `MAX_RANKS` ranks.
     SourceError, DestinationError, BroadcastError
         If a rank failed: the one that failed first, with its rank.
     KeyboardInterrupt
         Passed on, after everything is cleaned up.
     """
+    if plan.size > MAX_RANKS:
+        raise UsageError(f"ranks {plan.size}: one machine takes at most {MAX_RANKS}, give fewer")
     with ExitStack() as stack:
         records_fd = stack.enter_context(
             _memory_file("records", bytes(plan.size * _records.DTYPE.itemsize))
@@ -119,6 +133,8 @@ def run(
         result = np.array(shared)
     if answer is None:
         raise BroadcastError("the process that runs the ranks died: see the system's log")
+    if "error" in answer:
+        raise BroadcastError(f"the ranks cannot be started: {answer['error']}")
     if not answer["ok"]:
         raise _failure(result, {int(r): s for r, s in answer["killed"].items()})
     for name in _records.TIMES:
@@ -208,7 +224,7 @@ def _failure(records: NDArray[np.void], killed: dict[int, int]) -> FluxTreeError
     order = np.lexsort((failed["rank"], failed["kind"] == lib.FAULT_OTHER))
     first = failed[order[0]]
     rank = int(first["rank"])
-    text = first["text"].decode(errors="replace")
+    text = os.fsdecode(first["text"])
     return kinds.get(int(first["kind"]), BroadcastError)(f"rank {rank}: {text}", rank=rank)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def check(rc: int, fault: Any, error: type[FluxTreeError] = UsageError) -> None:
     """
     if rc >= 0:
         return
-    text = ffi.string(fault.text).decode(errors="replace")
+    text = os.fsdecode(ffi.string(fault.text))
     if fault.errnum == errno.ENOMEM:
         raise MemoryError(text)
     raise error(text, rank=fault.rank if fault.rank >= 0 else None)

@@ -273,6 +273,20 @@ class Launcher:
             time.sleep(0.01)
 
 
+def launch(setup: dict[str, Any]) -> dict[str, Any]:
+    """Run the ranks that `setup` describes; return how it went."""
+    try:
+        launcher = Launcher(setup)
+        try:
+            ok = launcher.run()
+        except OSError:
+            launcher.end()
+            raise
+    except OSError as exc:  # no more processes, or no more files
+        return {"ok": False, "error": f"{exc.strerror}: raise the limit (ulimit), or use fewer"}
+    return {"ok": ok, "killed": {str(r): s for r, s in launcher.killed.items()}}
+
+
 def main() -> None:
     """Read the set-up from standard input, run the ranks, and say how it went."""
     # one read up to the newline: the rest of standard input is only ever its end
@@ -285,9 +299,7 @@ def main() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    launcher = Launcher(json.loads(line))
-    ok = launcher.run()
-    answer = {"ok": ok, "killed": {str(r): s for r, s in launcher.killed.items()}}
+    answer = launch(json.loads(line))
     with suppress(BrokenPipeError):  # who asked may have been interrupted, and gone
         os.write(1, json.dumps(answer).encode())
 

@@ -204,6 +204,7 @@ def test_a_disk_that_is_too_small_is_known_before(big, small_disk):
         ({"topology": "kary:"}, r"kary:"),
         ({"ranks": 0}, r"ranks 0: must be at least 1"),
         ({"ranks": -3}, r"ranks -3"),
+        ({"ranks": 100_000}, r"ranks 100000: one machine takes at most 1024"),
         ({"security": "ssl"}, r"security 'ssl'.*tls, none"),
         ({"chunk_size": 5}, r"chunk size 5"),
         ({"chunk_size": 1 << 40}, r"chunk size"),
@@ -309,3 +310,21 @@ def test_a_slow_child_holds_back_nobody_else(big, to):
     assert others_done
     for rank in range(5):
         assert difference(big, to / str(rank)) == ""
+
+
+LIMITED = """
+import resource, sys, flux_tree
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+try:
+    flux_tree.broadcast(sys.argv[1], sys.argv[2] + "/{rank}", "chain", ranks=100)
+except flux_tree.BroadcastError as exc:
+    print(exc)
+"""
+
+
+def test_no_more_files(payload, to):
+    command = [sys.executable, "-c", LIMITED, str(payload), str(to)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "the ranks cannot be started: Too many open files" in done.stdout
+    assert done.stderr == ""
+    assert os.listdir(to) == []
