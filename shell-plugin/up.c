@@ -19,8 +19,6 @@
 #define PINGS 4
 #define RETRY_NS 100000000 /* before all ancestors are tried again */
 #define WINDOW_BYTES (8 << 20)
-/* messages that one connection may take before the others get their turn */
-#define TURN_STEPS 16
 
 static struct path *up_path (struct up *u)
 {
@@ -397,7 +395,7 @@ static int ask (struct up *u)
     return 0;
 }
 
-/* 1 while there may be more, 0 when it has to wait. */
+/* 1 while there may be more, 2 when a chunk has landed, 0 when it has to wait. */
 static int step (struct up *u)
 {
     struct wire_msg msg;
@@ -420,7 +418,7 @@ static int step (struct up *u)
         case UP_RUNNING:
             if (u->filling) {
                 if ((rc = fill (u)) > 0)
-                    rc = land (u) < 0 ? -1 : 1;
+                    rc = land (u) < 0 ? -1 : 2;
             }
             else if ((rc = conn_receive (&u->conn, &msg)) > 0)
                 rc = on_message (u, &msg) < 0 ? -1 : 1;
@@ -432,7 +430,6 @@ static int step (struct up *u)
 
 void up_pump (struct up *u)
 {
-    int steps = 0;
     int rc;
 
     if (u->state == UP_IDLE && !is_done (u) && clock_ns () >= u->retry_ns
@@ -448,11 +445,11 @@ void up_pump (struct up *u)
         }
         if (rc >= 0)
             rc = step (u);
-    } while (rc > 0 && ++steps < TURN_STEPS);
+    } while (rc == 1);
     if (rc < 0)
         lose (u);
     else if (rc > 0)
-        u->loop->again = true; /* there is more, after the others' turn */
+        u->loop->again = true; /* children first: they wait for what landed */
 }
 
 static void up_ready (struct handler *h, uint32_t events)
