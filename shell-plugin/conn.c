@@ -110,8 +110,13 @@ ssize_t conn_write (struct conn *c, const void *buf, size_t len)
 
         ERR_clear_error ();
         errno = 0;
-        if ((rc = SSL_write_ex (c->ssl, buf, len, &n)) == 1)
+        if ((rc = SSL_write_ex (c->ssl, buf, len, &n)) == 1) {
+            c->keyed += n;
+            if (c->keyed >= CONN_REKEY_BYTES
+                && SSL_key_update (c->ssl, SSL_KEY_UPDATE_NOT_REQUESTED))
+                c->keyed = 0;
             return n;
+        }
         return tls_result (c, rc, NULL);
     }
 }

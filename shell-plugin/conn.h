@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "tls.h"
@@ -16,10 +17,16 @@
 /* room for a window of requests, and a few messages more */
 #define CONN_OUT_SIZE 4096
 
+/* A key of AES-GCM is good for 2^24.5 records (RFC 8446, 5.5), or 388 GB. */
+#ifndef CONN_REKEY_BYTES
+#define CONN_REKEY_BYTES (64ULL << 30)
+#endif
+
 struct conn {
     int fd;
     SSL *ssl;
     bool clear; /* the greetings are over, and TLS with them */
+    uint64_t keyed; /* bytes written with the same key */
     size_t have;
     unsigned char in[WIRE_SIZE_MAX];
     size_t out_start;

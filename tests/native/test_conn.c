@@ -274,7 +274,24 @@ static void test_queue (const char *dir)
     pair_close (&p);
 }
 
-/* More than the socket takes, in both modes: nothing is lost or doubled. */
+static void count_updates (int write_p,
+                           int version,
+                           int type,
+                           const void *buf,
+                           size_t len,
+                           SSL *ssl,
+                           void *arg)
+{
+    (void)version;
+    (void)ssl;
+    if (!write_p && type == SSL3_RT_HANDSHAKE && len > 0
+        && *(const unsigned char *)buf == SSL3_MT_KEY_UPDATE)
+        (*(int *)arg)++;
+}
+
+/* More than the socket takes, in both modes: nothing is lost or doubled. In
+ * TLS, the key is changed on the way.
+ */
 static void test_blocked (const char *dir)
 {
     enum { SIZE = 4 << 20 };
@@ -289,11 +306,16 @@ static void test_blocked (const char *dir)
         size_t out = 0;
         size_t in = 0;
         bool waited = false;
+        int updates = 0;
 
         pair_open (&p, key, key);
         pair_handshake (&p);
         for (int i = 0; clear && i < 2; i++)
             conn_clear (&p.conn[i]);
+        if (!clear) {
+            SSL_set_msg_callback (p.conn[1].ssl, count_updates);
+            SSL_set_msg_callback_arg (p.conn[1].ssl, &updates);
+        }
         while (in < SIZE) {
             ssize_t n = 0;
 
@@ -308,6 +330,7 @@ static void test_blocked (const char *dir)
                 break;
         }
         ok (waited && !memcmp (data, back, SIZE));
+        ok (updates == (clear ? 0 : 4));
         pair_close (&p);
     }
 }
