@@ -13,11 +13,18 @@ from cffi import FFI
 ROOT = Path(__file__).resolve().parent.parent
 # setuptools wants paths relative to setup.py
 NATIVE = Path("shell-plugin")
-HEADERS = ["fault.h", "tree.h", "shape.h", "record.h", "store.h", "node.h"]
+HEADERS = ["fault.h", "tree.h", "plan.h", "shape.h", "record.h", "store.h", "node.h"]
 SOURCES = [
     "fault.c",
     "tree.c",
+    "plan.c",
     "shape.c",
+    "shape_trees.c",
+    "shape_double.c",
+    "shape_stripes.c",
+    "shape_edst.c",
+    "shape_rack.c",
+    "shape_levels.c",
     "sum.c",
     "manifest.c",
     "manifest_codec.c",
