@@ -219,6 +219,19 @@ void cluster_run (const struct cluster_config *config)
     cluster_destroy (c);
 }
 
+bool cluster_is_delivered (struct cluster *c, int rank)
+{
+    if (c->rc[rank] != 0)
+        printf ("# rank %d: %s\n", rank, c->faults[rank].text);
+    return c->rc[rank] == 0 && same_tree (c->config.source, c->dests[rank]);
+}
+
+void cluster_ok_failed (struct cluster *c, int rank, int errnum, const char *text)
+{
+    if (ok (c->rc[rank] < 0))
+        ok_fault (&c->faults[rank], errnum, text);
+}
+
 int cluster_connect (struct cluster *c, int rank)
 {
     struct sockaddr_in sin = {

@@ -2,6 +2,7 @@
 #ifndef CLUSTER_H
 #define CLUSTER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "node.h"
@@ -57,6 +58,11 @@ void cluster_destroy (struct cluster *c);
 
 /* All of the above; every rank has to end well. */
 void cluster_run (const struct cluster_config *config);
+
+/* The rank has sealed, or published, and what it has is the source. */
+bool cluster_is_delivered (struct cluster *c, int rank);
+/* It has failed, and says this. */
+void cluster_ok_failed (struct cluster *c, int rank, int errnum, const char *text);
 
 /* An address of 'rank' to connect to. */
 int cluster_connect (struct cluster *c, int rank);

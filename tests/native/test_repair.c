@@ -1,26 +1,17 @@
-/* test_repair.c - ranks that meet what they should not: lost, hung, lying and
- * unknown peers, and disks and sources that fail
+/* test_repair.c - ranks whose parents are lost, hung or other than they should
+ * be, and disks and sources that fail
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "cluster.h"
-#include "peer.h"
-#include "shape.h"
 #include "tree_check.h"
 
 #define CHUNK 8192
-#define BLOCK 65536 /* of the manifest */
 
 static struct cluster_config base (const char *dir)
 {
@@ -33,26 +24,6 @@ static struct cluster_config base (const char *dir)
         .encrypt = 1,
         .chunk_size = CHUNK,
     };
-}
-
-static void finish (struct cluster *c)
-{
-    cluster_wait (c);
-    cluster_publish (c);
-    cluster_destroy (c);
-}
-
-static bool is_delivered (struct cluster *c, int rank)
-{
-    if (c->rc[rank] != 0)
-        printf ("# rank %d: %s\n", rank, c->faults[rank].text);
-    return c->rc[rank] == 0 && same_tree (c->config.source, c->dests[rank]);
-}
-
-static void ok_failed (struct cluster *c, int rank, int errnum, const char *text)
-{
-    if (ok (c->rc[rank] < 0))
-        ok_fault (&c->faults[rank], errnum, text);
 }
 
 /* A rank that never came up: its child asks the next ancestor, in every tree. */
@@ -76,7 +47,7 @@ static void test_absent (const char *dir)
         cluster_publish (c);
         cluster_end_all (c);
         for (int r = 0; r < cc.n; r++)
-            ok (r == 1 || is_delivered (c, r));
+            ok (r == 1 || cluster_is_delivered (c, r));
         if (!two) {
             ok (c->records[2].retries == 1 && c->records[2].parents[0] == 0);
             ok (c->records[3].retries == 0 && c->records[3].parents[0] == 2);
@@ -104,7 +75,7 @@ static void test_lost (const char *dir)
         cluster_wait (c);
         cluster_publish (c);
         cluster_end_all (c);
-        ok (is_delivered (c, 0) && is_delivered (c, 2) && is_delivered (c, 3));
+        ok (cluster_is_delivered (c, 0) && cluster_is_delivered (c, 2) && cluster_is_delivered (c, 3));
         ok (c->records[2].bytes_in == 4000 * CHUNK);
         ok (c->records[2].parents[0] == (c->records[2].retries ? 0 : 1));
         cluster_destroy (c);
@@ -125,8 +96,8 @@ static void test_wrong_key (const char *dir)
     cluster_wait (c);
     cluster_publish (c);
     cluster_end_all (c);
-    ok (is_delivered (c, 0) && is_delivered (c, 1) && is_delivered (c, 2));
-    ok_failed (c, 3, EACCES, "does not have the key");
+    ok (cluster_is_delivered (c, 0) && cluster_is_delivered (c, 1) && cluster_is_delivered (c, 2));
+    cluster_ok_failed (c, 3, EACCES, "does not have the key");
     ok (c->records[3].state == RECORD_FAILED && c->records[3].bytes_in == 0);
     cluster_destroy (c);
     ok (access (path ("%s/out-3", dir), F_OK) < 0);
@@ -144,401 +115,9 @@ static void test_wrong_id (const char *dir)
     cluster_wait (c);
     cluster_end_all (c);
     ok (c->rc[0] == 0 && c->rc[1] == 0 && c->rc[2] == 0);
-    ok_failed (c, 3, EPERM, "rank 2 refused: this is another broadcast");
+    cluster_ok_failed (c, 3, EPERM, "rank 2 refused: this is another broadcast");
     ok (c->records[2].refused == 1);
     cluster_destroy (c);
-}
-
-/* --- a peer of our own ---------------------------------------------------- */
-
-static bool say_hello (struct peer *p, struct cluster *c, int rank, struct wire_msg *reply)
-{
-    struct wire_msg msg = {
-        .type = WIRE_HELLO,
-        .hello.magic = WIRE_MAGIC,
-        .hello.version = WIRE_VERSION,
-        .hello.rank = rank,
-    };
-
-    memcpy (msg.hello.id, c->id, sizeof (c->id));
-    return peer_send (p, &msg) && peer_receive (p, reply);
-}
-
-static void join_as (struct peer *p, struct cluster *c, int rank)
-{
-    struct wire_msg msg;
-
-    must (peer_open (p, c->key, cluster_connect (c, 0), true));
-    must (say_hello (p, c, rank, &msg) && msg.type == WIRE_WELCOME);
-    ok (msg.welcome.magic == WIRE_MAGIC && msg.welcome.version == WIRE_VERSION
-        && msg.welcome.encrypted == c->config.encrypt && msg.welcome.rank == 0);
-    if (!c->config.encrypt)
-        conn_clear (&p->conn);
-}
-
-/* The other side ends the connection, whatever it still had to say. */
-static bool is_ended (struct peer *p)
-{
-    struct wire_msg msg;
-
-    while (peer_receive (p, &msg)) {
-        if (msg.type == WIRE_DATA) {
-            char buf[BLOCK];
-
-            must (msg.data.length <= sizeof (buf));
-            if (!peer_receive_data (p, buf, msg.data.length))
-                break;
-        }
-    }
-    return errno != EAGAIN;
-}
-
-static bool wait_for (struct peer *p, int type, struct wire_msg *msg)
-{
-    while (peer_receive (p, msg)) {
-        if (msg->type == type)
-            return true;
-        if (msg->type == WIRE_DATA)
-            return false;
-    }
-    return false;
-}
-
-static struct cluster *start_root (const char *dir, int encrypt)
-{
-    struct cluster_config cc = base (dir);
-    struct cluster *c;
-
-    if (access (cc.source, F_OK) < 0)
-        make_file (cc.source, 10 * CHUNK, 1);
-    cc.n = 2;
-    cc.left_out = 1 << 1;
-    cc.encrypt = encrypt;
-    cc.relays = 1 << 0;
-    c = cluster_create (&cc);
-    cluster_start_all (c);
-    return c;
-}
-
-/* What a child should do, by hand, in both modes. */
-static void test_good_child (const char *dir)
-{
-    for (int encrypt = 0; encrypt < 2; encrypt++) {
-        struct cluster *c = start_root (dir, encrypt);
-        struct wire_msg msg;
-        struct peer p;
-        unsigned char data[CHUNK];
-
-        join_as (&p, c, 1);
-        ok (peer_send (&p, &(struct wire_msg){ .type = WIRE_PING, .ping.sent = 42 }));
-        ok (wait_for (&p, WIRE_PONG, &msg) && msg.pong.sent == 42);
-        peer_close (&p);
-        join_as (&p, c, 1);
-        ok (wait_for (&p, WIRE_OFFER, &msg)
-            && msg.offer.manifest_bytes == c->manifest_size
-            && sum_equal (msg.offer.manifest_sum,
-                          sum_of (c->manifest, c->manifest_size)));
-        ok (peer_send (&p, &(struct wire_msg){ .type = WIRE_GET, .get = { 1, 9 } }));
-        ok (peer_receive (&p, &msg) && msg.type == WIRE_DATA && msg.data.chunk == 9
-            && msg.data.length == CHUNK && msg.data.space == 1);
-        ok (peer_receive_data (&p, data, CHUNK)
-            && sum_equal (msg.data.sum, sum_of (data, CHUNK)));
-        /* the root reads the rest by itself, and says what it comes to */
-        ok (wait_for (&p, WIRE_DIGEST, &msg));
-        peer_close (&p);
-        finish (c);
-    }
-}
-
-static void is_refused (struct cluster *c, struct wire_msg hello, const char *text)
-{
-    struct wire_msg msg;
-    struct peer p;
-
-    hello.type = WIRE_HELLO;
-    must (peer_open (&p, c->key, cluster_connect (c, 0), true));
-    ok (peer_send (&p, &hello));
-    if (text)
-        ok (peer_receive (&p, &msg) && msg.type == WIRE_REFUSE
-            && strstr (msg.refuse.text, text));
-    ok (is_ended (&p));
-    peer_close (&p);
-}
-
-/* A child that asks for what there is not, or does not keep to the order. */
-static void test_bad_child (const char *dir)
-{
-    struct cluster *c = start_root (dir, 1);
-    struct wire_msg absurd[] = {
-        { .type = WIRE_GET, .get = { 1, 10 } },
-        { .type = WIRE_GET, .get = { 1, UINT64_MAX } },
-        { .type = WIRE_GET, .get = { 0, 1ULL << 48 } },
-        { .type = WIRE_GET, .get = { 2, 0 } },
-        { .type = WIRE_HELLO },
-        { .type = WIRE_DIGEST },
-        { .type = WIRE_DATA, .data = { 1, UINT32_MAX, 0, { 0, 0 } } },
-    };
-    struct wire_msg hello = {
-        .hello.magic = WIRE_MAGIC,
-        .hello.version = WIRE_VERSION,
-        .hello.rank = 1,
-    };
-    struct wire_msg msg;
-    struct peer p;
-
-    for (size_t i = 0; i < sizeof (absurd) / sizeof (absurd[0]); i++) {
-        join_as (&p, c, 1);
-        ok (wait_for (&p, WIRE_OFFER, &msg));
-        ok (peer_send (&p, &absurd[i]));
-        ok (is_ended (&p));
-        peer_close (&p);
-    }
-    /* more requests than may be open, without taking what comes */
-    join_as (&p, c, 1);
-    ok (wait_for (&p, WIRE_OFFER, &msg));
-    for (int i = 0; i < 100000; i++) {
-        if (!peer_send (&p, &(struct wire_msg){ .type = WIRE_GET, .get = { 1, i % 10 } }))
-            break;
-    }
-    ok (is_ended (&p));
-    peer_close (&p);
-    /* a request before the offer, and one hello that does not fit after another */
-    memcpy (hello.hello.id, c->id, sizeof (c->id));
-    hello.hello.version++;
-    is_refused (c, hello, "another version of the protocol");
-    hello.hello.version--;
-    hello.hello.rank = 0;
-    is_refused (c, hello, "no such rank");
-    hello.hello.rank = 2;
-    is_refused (c, hello, "no such rank");
-    hello.hello.rank = UINT32_MAX;
-    is_refused (c, hello, "no such rank");
-    hello.hello.rank = 1;
-    hello.hello.tree = 1;
-    is_refused (c, hello, "no such rank or tree");
-    hello.hello.tree = 0;
-    hello.hello.id[0] ^= 1;
-    is_refused (c, hello, "another broadcast");
-    hello.hello.magic ^= 1;
-    is_refused (c, hello, NULL);
-    /* none of which bothers a good one */
-    join_as (&p, c, 1);
-    ok (wait_for (&p, WIRE_DIGEST, &msg));
-    peer_close (&p);
-    cluster_wait (c);
-    cluster_end_all (c);
-    ok (c->records[0].refused == 7);
-    ok (c->rc[0] == 0);
-    cluster_destroy (c);
-}
-
-static void test_garbage (const char *dir)
-{
-    const char *texts[] = { "GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\xff\xff", "" };
-    struct cluster_config cc = base (dir);
-    struct cluster *c;
-
-    make_file (cc.source, 10 * CHUNK, 1);
-    cc.n = 2;
-    c = cluster_create (&cc);
-    cluster_start (c, 0);
-    for (int i = 0; i < 30; i++) {
-        const char *text = texts[i % 3];
-        int fd = cluster_connect (c, 0);
-        char buf[100];
-
-        must (send (fd, text, strlen (text), MSG_NOSIGNAL) >= 0);
-        if (i % 3 == 0) {
-            while (recv (fd, buf, sizeof (buf), 0) > 0)
-                continue;
-        }
-        close (fd);
-    }
-    cluster_start (c, 1);
-    cluster_wait (c);
-    cluster_publish (c);
-    cluster_end_all (c);
-    ok (is_delivered (c, 0) && is_delivered (c, 1));
-    ok (c->records[0].refused >= 10);
-    cluster_destroy (c);
-}
-
-/* More connections than a rank accepts: the rest is turned away at once, and
- * the children are served when there is room.
- */
-static void test_flood (const char *dir)
-{
-    enum { FLOOD = 200 };
-    struct cluster_config cc = base (dir);
-    struct cluster *c;
-    int fds[FLOOD];
-    int ended = 0;
-    char buf;
-
-    make_file (cc.source, 10 * CHUNK, 1);
-    cc.n = 2;
-    c = cluster_create (&cc);
-    cluster_start (c, 0);
-    for (int i = 0; i < FLOOD; i++)
-        fds[i] = cluster_connect (c, 0);
-    while (__atomic_load_n (&c->records[0].refused, __ATOMIC_RELAXED) < FLOOD - 66)
-        poll (NULL, 0, 1);
-    for (int i = 0; i < FLOOD; i++) {
-        ended += recv (fds[i], &buf, 1, MSG_DONTWAIT) == 0;
-        close (fds[i]);
-    }
-    ok (ended >= FLOOD - 66);
-    cluster_start (c, 1);
-    cluster_wait (c);
-    cluster_publish (c);
-    cluster_end_all (c);
-    ok (is_delivered (c, 0) && is_delivered (c, 1));
-    cluster_destroy (c);
-}
-
-/* --- a parent of our own -------------------------------------------------- */
-
-enum lie {
-    LIE_SUM,      /* a wrong checksum */
-    LIE_LENGTH,   /* a length that is not the chunk's */
-    LIE_CHUNK,    /* a chunk that nobody asked for */
-    LIE_STOP,     /* gone in the middle of a chunk */
-    LIE_MESSAGE,  /* a message that only children send */
-    LIE_CLOCK,    /* a time that cannot be */
-    LIE_OFFER,    /* a manifest that nobody could hold */
-    LIE_COUNT,
-};
-
-struct parent {
-    struct cluster *c;
-    int rank;
-    int listener;
-    enum lie lie;
-    pthread_t thread;
-    bool served; /* it came so far that it could lie */
-};
-
-static bool send_chunk (struct peer *p, struct parent *par, const struct wire_msg *get)
-{
-    unsigned char data[BLOCK];
-    struct wire_msg msg = { .type = WIRE_DATA };
-    struct cluster *c = par->c;
-    bool lies = get->get.space == 1;
-    size_t len = CHUNK;
-
-    if (get->get.space == 0) {
-        size_t at = get->get.chunk * BLOCK;
-        len = c->manifest_size - at < BLOCK ? c->manifest_size - at : BLOCK;
-        memcpy (data, c->manifest + at, len);
-    }
-    else {
-        int fd = open (c->config.source, O_RDONLY | O_CLOEXEC);
-
-        must (fd >= 0 && pread (fd, data, len, get->get.chunk * CHUNK) == CHUNK);
-        close (fd);
-        par->served = true;
-    }
-    msg.data.space = get->get.space;
-    msg.data.chunk = get->get.chunk;
-    msg.data.length = len;
-    msg.data.sum = sum_of (data, len);
-    if (lies && par->lie == LIE_SUM)
-        msg.data.sum.lo ^= 1;
-    if (lies && par->lie == LIE_LENGTH)
-        msg.data.length++;
-    if (lies && par->lie == LIE_CHUNK)
-        msg.data.chunk += 1 << 20;
-    if (lies && par->lie == LIE_MESSAGE)
-        msg.type = WIRE_GET;
-    if (lies && par->lie == LIE_STOP)
-        len /= 2;
-    return peer_send (p, &msg) && peer_send_data (p, data, len)
-           && !(lies && par->lie == LIE_STOP);
-}
-
-static void serve (struct peer *p, struct parent *par)
-{
-    struct wire_msg msg;
-    struct wire_msg welcome = {
-        .type = WIRE_WELCOME,
-        .welcome = { WIRE_MAGIC, WIRE_VERSION, 1, par->rank, 12345 },
-    };
-    struct wire_msg offer = {
-        .type = WIRE_OFFER,
-        .offer.manifest_bytes = par->c->manifest_size,
-        .offer.manifest_sum = sum_of (par->c->manifest, par->c->manifest_size),
-    };
-
-    if (par->lie == LIE_OFFER) {
-        offer.offer.manifest_bytes = UINT64_MAX;
-        par->served = true;
-    }
-    if (!peer_receive (p, &msg) || msg.type != WIRE_HELLO || !peer_send (p, &welcome))
-        return;
-    while (peer_receive (p, &msg)) {
-        if (msg.type == WIRE_PING) {
-            struct wire_msg pong = {
-                .type = WIRE_PONG,
-                .pong = { msg.ping.sent, node_clock_ns () },
-            };
-
-            if (par->lie == LIE_CLOCK) {
-                pong.pong.seen = INT64_MIN;
-                par->served = true;
-            }
-            if (!peer_send (p, &pong) || !peer_send (p, &offer))
-                return;
-            offer.offer.clock_error = 1;
-        }
-        else if (msg.type != WIRE_GET || !send_chunk (p, par, &msg))
-            return;
-    }
-}
-
-static void *parent_run (void *arg)
-{
-    struct parent *par = arg;
-    struct pollfd fd = { .fd = par->listener, .events = POLLIN };
-    struct peer p;
-    int conn;
-
-    if (poll (&fd, 1, 20000) <= 0
-        || (conn = accept4 (par->listener, NULL, NULL, SOCK_CLOEXEC)) < 0)
-        return NULL;
-    if (peer_open (&p, par->c->key, conn, false))
-        serve (&p, par);
-    peer_close (&p);
-    return NULL;
-}
-
-/* Whatever the parent does, its child notices, and gets all from the root. */
-static void test_bad_parent (const char *dir)
-{
-    struct cluster_config cc = base (dir);
-
-    make_file (cc.source, 20 * CHUNK, 1);
-    cc.n = 3;
-    cc.left_out = 1 << 1;
-    for (int lie = 0; lie < LIE_COUNT; lie++) {
-        struct parent par = { .rank = 1, .lie = lie };
-        struct cluster *c;
-
-        cc.dest = path ("%s/out-%d-%%d", dir, lie);
-        c = par.c = cluster_create (&cc);
-        par.listener = c->listeners[1];
-        must (pthread_create (&par.thread, NULL, parent_run, &par) == 0);
-        cluster_start_all (c);
-        cluster_wait (c);
-        cluster_publish (c);
-        cluster_end_all (c);
-        must (pthread_join (par.thread, NULL) == 0);
-        if (!ok (par.served && is_delivered (c, 2)))
-            printf ("# lie %d\n", lie);
-        ok (c->records[2].retries == 1 && c->records[2].parents[0] == 0);
-        ok (c->records[2].bad_chunks == (lie == LIE_SUM));
-        ok (c->records[2].bytes_in == 20 * CHUNK);
-        cluster_destroy (c);
-    }
 }
 
 /* A parent that takes connections, and says nothing. */
@@ -554,7 +133,7 @@ static void test_hung (const char *dir)
     c = cluster_create (&cc);
     cluster_start_all (c);
     cluster_wait (c);
-    ok_failed (c, 2, ETIMEDOUT, "nothing has come from rank 1 for");
+    cluster_ok_failed (c, 2, ETIMEDOUT, "nothing has come from rank 1 for");
     ok (c->records[2].state == RECORD_FAILED && c->records[2].errnum == ETIMEDOUT);
     cluster_destroy (c);
     ok (count_names (dir) == 1);
@@ -577,12 +156,10 @@ static void test_nobody (const char *dir)
     }
     cluster_start_all (c);
     cluster_wait (c);
-    ok_failed (c, 2, ETIMEDOUT, "nothing has come from rank");
+    cluster_ok_failed (c, 2, ETIMEDOUT, "nothing has come from rank");
     ok (c->records[2].retries >= 2);
     cluster_destroy (c);
 }
-
-/* --- disks and sources ---------------------------------------------------- */
 
 static void test_dest_exists (const char *dir)
 {
@@ -594,7 +171,7 @@ static void test_dest_exists (const char *dir)
     c = cluster_create (&cc);
     cluster_start_all (c);
     cluster_wait (c);
-    ok_failed (c, 2, EEXIST, "/out-2: exists: remove it, or allow overwrite");
+    cluster_ok_failed (c, 2, EEXIST, "/out-2: exists: remove it, or allow overwrite");
     ok (c->faults[2].kind == FAULT_DESTINATION && c->faults[2].rank == 2);
     ok (c->rc[0] == 0 && c->rc[1] == 0);
     /* rank 3 went on with an ancestor of rank 2 */
@@ -624,7 +201,7 @@ static void test_full (const char *dir)
     c = cluster_create (&cc);
     cluster_start_all (c);
     cluster_wait (c);
-    ok_failed (c, 2, ENOSPC, "No space left on device");
+    cluster_ok_failed (c, 2, ENOSPC, "No space left on device");
     ok (c->faults[2].kind == FAULT_DESTINATION);
     ok (c->rc[0] == 0 && c->rc[1] == 0 && c->rc[3] == 0);
     cluster_destroy (c);
@@ -659,7 +236,7 @@ static void test_changed (const char *dir)
             must (poll (&fd, 1, 20000) == 1);
             c->rc[0] = node_seal (c->nodes[0], &c->faults[0]);
         }
-        ok_failed (c, 0, ESTALE, "/b: changed while it was read");
+        cluster_ok_failed (c, 0, ESTALE, "/b: changed while it was read");
         ok (c->faults[0].kind == FAULT_SOURCE);
         cluster_destroy (c);
     }
@@ -712,11 +289,6 @@ int main (void)
     run (test_lost);
     run (test_wrong_key);
     run (test_wrong_id);
-    run (test_good_child);
-    run (test_bad_child);
-    run (test_garbage);
-    run (test_flood);
-    run (test_bad_parent);
     run (test_hung);
     run (test_nobody);
     run (test_dest_exists);
