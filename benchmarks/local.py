@@ -7,7 +7,7 @@ What is compared, on a tmpfs, repeated in turn, medians:
   ranks - 1 times ``cp``, two at a time;
 - a directory of many small files likewise, against one ``cp -a`` and against ranks - 1 times
   ``cp -a``, two at a time.
-A broadcast makes one copy more than that: the root's own.
+As many ranks receive as there are copies: the root makes none of its own here.
 """
 
 from __future__ import annotations
@@ -78,7 +78,13 @@ def broadcast(source: Path, ranks: int, strategy: str, security: str) -> Callabl
     def case(to: Path) -> dict[str, float]:
         begin = time.perf_counter()
         result = flux_tree.broadcast(
-            source, to / "{rank}", strategy, ranks=ranks, security=security, bandwidth=1e9
+            source,
+            to / "{rank}",
+            strategy,
+            ranks=ranks,
+            members=range(1, ranks),
+            security=security,
+            bandwidth=1e9,
         )
         seconds = time.perf_counter() - begin
         summary = result.summary()

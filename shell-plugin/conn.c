@@ -7,6 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* some records of 16 KiB and their heads */
+#define READ_BUFFER_SIZE (4 * (16384 + 256))
+
 int conn_open (struct conn *c, struct tls *tls, int fd, bool connecting)
 {
     memset (c, 0, sizeof (*c));
@@ -119,6 +122,13 @@ ssize_t conn_write (struct conn *c, const void *buf, size_t len)
         }
         return tls_result (c, rc, NULL);
     }
+}
+
+void conn_expect_bulk (struct conn *c)
+{
+    SSL_clear_mode (c->ssl, SSL_MODE_RELEASE_BUFFERS); /* used all the time */
+    SSL_set_default_read_buffer_len (c->ssl, READ_BUFFER_SIZE);
+    SSL_set_read_ahead (c->ssl, 1);
 }
 
 void conn_clear (struct conn *c)

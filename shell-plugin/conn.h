@@ -55,6 +55,9 @@ int conn_flush (struct conn *c);
 ssize_t conn_read (struct conn *c, void *buf, size_t len);
 ssize_t conn_write (struct conn *c, const void *buf, size_t len);
 
+/* Much will be read: take in several records by one system call. */
+void conn_expect_bulk (struct conn *c);
+
 /* The rest goes on in the clear. */
 void conn_clear (struct conn *c);
 

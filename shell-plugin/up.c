@@ -171,7 +171,9 @@ static int on_welcome (struct up *u, const struct wire_msg *msg)
         errno = EPROTO;
         return -1;
     }
-    if (!node->config.encrypt)
+    if (node->config.encrypt)
+        conn_expect_bulk (&u->conn);
+    else
         conn_clear (&u->conn);
     u->same_machine = msg->welcome.machine == node->machine
                       && !node->config.measure_clock;
