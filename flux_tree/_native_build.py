@@ -43,6 +43,8 @@ SOURCES = [
     "up.c",
     "down.c",
     "root.c",
+    "news.c",
+    "report.c",
     "node.c",
     "payload.c",
 ]

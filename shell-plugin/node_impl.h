@@ -102,19 +102,19 @@ struct node {
     int64_t times[TIME_COUNT]; /* by our clock, ns; 0: not yet */
 };
 
-/* node.c: news. They may be called by any thread; 'self' is the loop that the
+/* news.c. All of it may be called by any thread; 'self' is the loop that the
  * caller runs in, or NULL.
  */
 void node_fail (struct node *node, const struct fault *f);
 void node_failf (struct node *node, int errnum, const char *fmt, ...)
     __attribute__ ((format (printf, 3, 4)));
 void node_kick (struct node *node, struct loop *self);
-void node_mark (struct node *node, enum node_time what, bool again);
-void node_set_clock (struct node *node, int64_t offset, int64_t error);
 int node_offer (struct node *node,
                 uint64_t manifest_bytes,
                 struct sum manifest_sum,
                 struct loop *self);
+/* The manifest is known: see to what has to be there before payload comes. */
+int node_prepare (struct node *node, struct fault *f);
 /* The manifest has come. */
 void node_manifest_landed (struct node *node, struct loop *self);
 void node_digest (struct node *node, struct sum digest, struct loop *self);
@@ -122,6 +122,13 @@ void node_digest (struct node *node, struct sum digest, struct loop *self);
 void node_check_received (struct node *node);
 /* The whole of a chunk that is on disk, or in memory; verified. */
 struct slot *node_load (struct node *node, uint64_t chunk);
+
+/* report.c */
+void node_mark (struct node *node, enum node_time what, bool again);
+void node_set_clock (struct node *node, int64_t offset, int64_t error);
+void node_report_end (struct node *node);
+/* The rank has failed. Always returns -1. */
+int node_report_failure (struct node *node, struct fault *f);
 
 #define record_add(r, field, n)                                                \
     __atomic_fetch_add (&(r)->field, (n), __ATOMIC_RELAXED)
