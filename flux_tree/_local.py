@@ -7,6 +7,7 @@ caller, which is how progress is followed and how the result comes back.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["loopback_bandwidth", "run"]
 
 POLL_S = 0.05
+
+_START = "import sys; sys.path += sys.argv[1:]; from flux_tree._ranks import main; main()"
 
 #: More processes than this are no test of anything on one machine.
 MAX_RANKS = 1024
@@ -144,7 +147,12 @@ def run(
 
 @contextmanager
 def _memory_file(name: str, data: bytes) -> Iterator[int]:
-    fd = os.memfd_create(f"flux-tree-{name}")
+    low = os.memfd_create(f"flux-tree-{name}")
+    try:
+        # where a standard stream is closed, its number is free, but it is that of a pipe for us
+        fd = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(low)
     try:
         view = memoryview(data)
         while view:
@@ -158,15 +166,14 @@ def _run_launcher(
     setup: dict[str, Any], fds: tuple[int, ...], progress: Callable[[], None] | None
 ) -> dict[str, Any] | None:
     """Run `flux_tree._ranks`; return its answer, or None if it died without one."""
-    root = Path(__file__).resolve().parent.parent
-    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    env["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, sys.path)])
+    root = str(Path(__file__).resolve().parent.parent)
+    # -I, and our paths after those of the standard library: no file that happens to lie in the
+    # current directory or among the installed packages stands in for one of its modules
     launcher = subprocess.Popen(
-        [sys.executable, "-S", "-m", "flux_tree._ranks"],
+        [sys.executable, "-I", "-S", "-c", _START, root, *filter(None, sys.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         pass_fds=fds,
-        env=env,
         start_new_session=True,  # Ctrl-C is for us; the ranks see our end of a pipe close
     )
     assert launcher.stdin is not None and launcher.stdout is not None

@@ -1,4 +1,4 @@
-"""Starts the ranks of a local broadcast: run by `flux_tree.local` in a process of its own.
+"""Starts the ranks of a local broadcast: run by `flux_tree._local` in a process of its own.
 
 It imports nothing but the native core, listens for all ranks, and forks one process a rank. Every
 rank is told what to do by pipes whose end it sees when the other side closes them or dies, so
@@ -21,7 +21,6 @@ import resource
 import select
 import signal
 import socket
-import sys
 import time
 from contextlib import suppress
 from typing import Any
@@ -302,9 +301,4 @@ def main() -> None:
     answer = launch(json.loads(line))
     with suppress(BrokenPipeError):  # who asked may have been interrupted, and gone
         os.write(1, json.dumps(answer).encode())
-
-
-if __name__ == "__main__":
-    main()
-    sys.stdout.flush()
     os._exit(0)

@@ -248,6 +248,17 @@ def test_the_source_may_be_a_link_and_a_relative_path(payload, tmp_path, monkeyp
     assert difference(payload, tmp_path / "dot-1") == ""
 
 
+def test_what_lies_in_the_current_directory_does_not_matter(payload, tmp_path, monkeypatch):
+    there = tmp_path / "there"
+    there.mkdir()
+    for name in ("json", "socket", "mmap", "select"):
+        (there / f"{name}.py").write_text("raise SystemExit('not the one of the library')\n")
+    monkeypatch.chdir(there)
+    monkeypatch.setenv("PYTHONPATH", str(there))
+    send(payload, tmp_path, ranks=2)
+    assert not difference(payload, tmp_path / "1")
+
+
 def test_the_summary_and_its_json(payload, tmp_path):
     result = send(payload, tmp_path, "chain", 5, bandwidth=2e6)
     summary = result.summary()

@@ -408,6 +408,15 @@ def test_a_reader_that_leaves_is_not_an_error():
     process.stderr.close()
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_do_not_matter(tmp_path, source, closed):
+    command = f'"$0" -m flux_tree bcast "$1" "$2" --ranks 2 {closed}'
+    to = tmp_path / "{rank}"
+    done = subprocess.run(["sh", "-c", command, sys.executable, source, to], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "1").read_bytes() == source.read_bytes()
+
+
 @pytest.mark.parametrize("args", [["strategies"], ["topology", "kary:2", "--size", "9", "--json"]])
 def test_a_full_disk_under_standard_output(args):
     with open("/dev/full", "wb") as full:

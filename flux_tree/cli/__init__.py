@@ -81,7 +81,7 @@ def _fail(exc: Exception) -> int:
 def _end(text: str, code: int) -> int:
     from ._text import printable
 
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError):  # None if it was closed from the start
         sys.stdout.flush()
     with suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(f"flux-tree: {printable(text)}\n")

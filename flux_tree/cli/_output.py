@@ -48,6 +48,8 @@ class Column(NamedTuple):
 
 def on_terminal(stream: Any) -> bool:
     """Return whether a stream is a terminal that can do more than lines of text."""
+    if stream is None:  # closed from the start
+        return False
     return bool(stream.isatty()) and os.environ.get("TERM", "") not in ("", "dumb")
 
 
