@@ -9,7 +9,7 @@ nothing outlives its owner:
   all have verified, so that all rename or none; the last when all are done, so that all serve
   until then.
 
-This process itself ends when its standard input does.
+This process itself ends when its standard input does, unless ranks rename already.
 """
 
 from __future__ import annotations
@@ -236,7 +236,9 @@ class Launcher:
         self.fork()
         self.open_gates()
         while self.pids and not self.failed:
-            ready = _ready(0, wake_r, self.status_r)
+            # once ranks rename all of them do, so from then on nobody can call it off
+            renaming = len(self.gates) - 2 not in self.gate_writers
+            ready = _ready(wake_r, self.status_r, *([] if renaming else [0]))
             if 0 in ready:  # whoever started this has gone, or has given up
                 break
             if wake_r in ready:

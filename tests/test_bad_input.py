@@ -285,6 +285,23 @@ def test_the_caller_is_interrupted(big, to, sig):
     assert os.listdir(to) == []
 
 
+MANY = 80
+
+
+def test_an_interrupt_while_ranks_rename_leaves_all_or_none(to, tmp_path):
+    source = tmp_path / "little"
+    source.write_bytes(b"little")
+    command = COMMAND.replace("4", str(MANY))
+    caller = subprocess.Popen(
+        [sys.executable, "-c", command, str(source), str(to)], stderr=subprocess.DEVNULL
+    )
+    while caller.poll() is None and all(n.startswith(".") for n in os.listdir(to)):
+        pass
+    caller.send_signal(signal.SIGINT)
+    caller.wait()
+    assert sorted(os.listdir(to)) == sorted(map(str, range(MANY)))
+
+
 def test_a_slow_child_holds_back_nobody_else(big, to):
     slow: list[int] = []
     others_done: list[bool] = []
