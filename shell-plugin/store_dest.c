@@ -137,6 +137,26 @@ static int create_top (struct store *st)
     return ftruncate (st->topfd, top->size);
 }
 
+/* If 'dest' is the directory that receives the payload, messages are about the
+ * name in it.
+ */
+static int name_path (struct store *st, const char *dest)
+{
+    const char *slash = dest[strlen (dest) - 1] == '/' ? "" : "/";
+    struct stat parent;
+    struct stat sb;
+    char *path;
+
+    if (stat (dest, &sb) < 0 || fstat (st->parentfd, &parent) < 0
+        || sb.st_dev != parent.st_dev || sb.st_ino != parent.st_ino)
+        return 0;
+    if (asprintf (&path, "%s%s%s", dest, slash, st->name) < 0)
+        return -1;
+    free (st->path);
+    st->path = path;
+    return 0;
+}
+
 struct store *store_create (const struct manifest *m,
                             const char *dest,
                             const char *tmp,
@@ -156,8 +176,13 @@ struct store *store_create (const struct manifest *m,
                                       m->entries[0].type == ENTRY_DIR,
                                       &st->name,
                                       f))
-            < 0
-        || check_free (st, f) < 0 || check_room (st, f) < 0)
+        < 0)
+        goto error;
+    if (name_path (st, dest) < 0) {
+        fault_set (f, ENOMEM, -1, "out of memory");
+        goto error;
+    }
+    if (check_free (st, f) < 0 || check_room (st, f) < 0)
         goto error;
     st->umask = get_umask (st->parentfd);
     if (create_top (st) < 0) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -140,6 +141,15 @@ def test_a_destination_that_exists(payload, to):
     assert e.value.rank == 2 and e.value.exit_code == 4
     assert (to / "2").read_text() == "mine"
     check_clean(to, ("2",))
+
+
+def test_a_destination_that_exists_in_a_directory(payload, to):
+    for rank in range(4):
+        (to / str(rank)).mkdir()
+    (to / "2" / payload.name).mkdir()
+    name = re.escape(f"rank 2: destination {to}/2/{payload.name}: exists")
+    with pytest.raises(flux_tree.DestinationError, match=name):
+        send(payload, to)
 
 
 def test_a_failure_replaces_nothing(payload, to):
