@@ -24,6 +24,9 @@ __all__ = ["broadcast"]
 
 SECURITY = ("tls", "none")
 
+#: More threads than this are of no use to a rank.
+MAX_WORKERS = 16
+
 
 def broadcast(
     source: str | os.PathLike[str] | Payload,
@@ -75,7 +78,8 @@ def broadcast(
     timeout : float, default 60.0
         Seconds without progress after which a rank gives up.
     workers : int, optional
-        Threads of each rank that move data; the processors divided by the ranks, up to 4.
+        Threads of each rank that move data, at most 16; the processors divided by the ranks, up to
+        4, if not given.
     bandwidth : float, optional
         Of one NIC, bytes per second, to reckon the limit with. Measured, one stream through the
         loopback interface, if not given.
@@ -110,8 +114,14 @@ def broadcast(
         raise UsageError(f"security {security!r}: must be one of {', '.join(SECURITY)}")
     if not timeout > 0:
         raise UsageError(f"timeout {timeout!r}: must be above 0 seconds")
+    if workers is not None and (workers != int(workers) or workers < 1):
+        raise UsageError(f"workers {workers!r}: must be a whole number of at least 1")
+    if bandwidth is not None and not bandwidth > 0:
+        raise UsageError(f"bandwidth {bandwidth!r}: must be above 0 bytes per second")
     plan = _make_plan(strategy, topology, ranks, members)
     text = os.fsdecode(destination)
+    if not text or "\0" in text:
+        raise UsageError(f"destination {text!r}: no path, give a file or a directory")
     count = int(np.count_nonzero(plan.present))
     if count > 1 and "{rank}" not in text:
         raise UsageError(
@@ -131,7 +141,7 @@ def broadcast(
         security=security,
         overwrite=overwrite,
         timeout=timeout,
-        workers=workers,
+        workers=min(int(workers), MAX_WORKERS),
         measure_clock=measure_clock,
         progress=progress,
     )

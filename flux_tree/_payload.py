@@ -62,6 +62,8 @@ class Payload:
         fault = ffi.new("struct fault *")
         size = ffi.new("size_t *")
         path = os.fsencode(source)
+        if not path or b"\0" in path:
+            raise SourceError(f"source {os.fsdecode(path)!r}: no path, give a file or a directory")
         manifest = lib.node_scan(path, size, fault)
         if manifest == ffi.NULL:
             check(-1, fault, SourceError)

@@ -220,12 +220,31 @@ def test_a_disk_that_is_too_small_is_known_before(big, small_disk):
         ({"chunk_size": 1 << 40}, r"chunk size"),
         ({"timeout": 0}, r"timeout 0"),
         ({"members": [99]}, r"99"),
+        ({"workers": 0}, r"workers 0"),
+        ({"workers": 1.5}, r"workers 1\.5"),
     ],
 )
 def test_parameters_that_make_no_sense(payload, to, options, match):
     with pytest.raises(flux_tree.UsageError, match=match) as e:
         send(payload, to, **options)
     assert e.value.exit_code == 2 and "\n" not in str(e.value)
+    check_clean(to)
+
+
+@pytest.mark.parametrize("bandwidth", [0, -1.0, float("nan")])
+def test_a_bandwidth_that_makes_no_sense_is_known_before(payload, to, bandwidth):
+    with pytest.raises(flux_tree.UsageError, match="bandwidth"):
+        flux_tree.broadcast(payload, to / "{rank}", ranks=2, bandwidth=bandwidth)
+    check_clean(to)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b-{rank}"])
+def test_what_is_no_path(payload, to, path, monkeypatch):
+    monkeypatch.chdir(to)
+    with pytest.raises(flux_tree.UsageError, match=r"destination '.*: no path"):
+        flux_tree.broadcast(payload, path, ranks=2)
+    with pytest.raises(flux_tree.SourceError, match=r"source '.*: no path"):
+        flux_tree.broadcast(path, to / "{rank}", ranks=2)
     check_clean(to)
 
 
