@@ -14,6 +14,7 @@ This process itself ends when its standard input does, unless ranks rename alrea
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -189,6 +190,10 @@ class Launcher:
                         if other != rank:
                             self.shared.listeners[other].close()
                     code = run_rank(self.shared, rank, self.cancel_r, self.gates, self.status_w)
+                except Exception as exc:  # a bug: the caller must hear of it, not see nothing
+                    fault = ffi.new("struct fault *", {"errnum": errno.EIO, "rank": rank})
+                    fault.text = f"{type(exc).__name__}: {exc}".encode()[:400]
+                    code = _report(self.shared, rank, fault, self.status_w)
                 finally:
                     os._exit(code)
             self.pids[pid] = rank

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import operator
 import re
@@ -28,6 +29,9 @@ MAX_TEXT = 100_000_000
 # asked to highlight is in <<...>>, or in escape sequences, which are taken out before.
 STATUS_LINE = re.compile(r"(?P<bars>(?:│  |   )*)(?P<branch>[├└]─ )?(?:<<)?(?P<rank>\d+) .*: ?.*")
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+_SCHEMES = ("kary", "binomial", "mincrit", "custom")
 
 
 class Topology:
@@ -116,7 +120,10 @@ class Topology:
         result = np.empty(max(size, 1), np.int32)
         fault = ffi.new("struct fault *")
         rc = lib.tree_spec(spec.encode(), size, pointer("int32_t *", result), fault)
-        check(rc, fault, TopologyError)
+        try:
+            check(rc, fault, TopologyError)
+        except TopologyError as exc:
+            raise TopologyError(f"{exc}{_nearest(spec)}", exc.rank) from None
         return cls(result, spec)
 
     @classmethod
@@ -453,3 +460,12 @@ def _parents(pairs: list[tuple[int, int]], what: str) -> list[int]:
                 rank=rank,
             )
     return [parents[rank] for rank in range(len(parents))]
+
+
+def _nearest(spec: str) -> str:
+    """Return a hint at the scheme that was likely meant, if `spec` names none."""
+    name, colon, argument = spec.partition(":")
+    if name in _SCHEMES:
+        return ""
+    near = difflib.get_close_matches(name.lower(), _SCHEMES, n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}{colon}{argument}'?" if near else ""

@@ -413,3 +413,12 @@ def test_running_brokers_refuse_the_same(spec: str) -> None:
     assert subprocess.run(command, capture_output=True, check=False).returncode != 0
     with pytest.raises(TopologyError):
         Topology.from_spec(spec, 2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "hint"),
+    [("karry:2", "did you mean 'kary:2'"), ("Binomial", "did you mean 'binomial'")],
+)
+def test_an_unknown_scheme_names_the_nearest(spec, hint):
+    with pytest.raises(TopologyError, match=hint):
+        Topology.from_spec(spec, 4)
