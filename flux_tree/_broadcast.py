@@ -158,6 +158,7 @@ def broadcast(
         security=security,
         bandwidth=_local.loopback_bandwidth() if bandwidth is None else bandwidth,
         elapsed=elapsed,
+        measured=bandwidth is None,
     )
 
 

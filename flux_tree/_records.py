@@ -132,13 +132,26 @@ class Result:
     chunk_size : int
         Bytes.
     engine : str
-        What moved the bytes: "local".
+        What moved the bytes: "local", processes of this machine, or "flux", the shells of a job.
     security : str
         "tls" or "none".
-    bandwidth : float
-        Of one NIC, bytes per second, as given or measured: what the limit is reckoned with.
+    bandwidth : float or None
+        Of one NIC, bytes per second, as given or measured: what the limit is reckoned with. None
+        if nobody knows.
     elapsed : float
-        Seconds that the whole call took, with starting and ending the ranks.
+        Seconds that the whole call took, with starting and ending the ranks; in a job, from the
+        first word of the first shell to the end of the broadcast.
+    transport : str
+        "direct", the plan's own connections, or "content", the content cache of Flux.
+    measured : bool
+        The bandwidth was measured, not given.
+    jobid : str or None
+        Of the job of Flux that did it, where there was one and it is known.
+    hosts : tuple of str or None
+        The host of each rank, in a job.
+    error : str or None
+        Why the broadcast failed; None for one that worked. Only `flux_tree.records` and `load`
+        return results of failed ones.
     """
 
     plan: Plan
@@ -150,8 +163,43 @@ class Result:
     chunk_size: int
     engine: str
     security: str
-    bandwidth: float
+    bandwidth: float | None
     elapsed: float
+    transport: str = "direct"
+    measured: bool = False
+    jobid: str | None = None
+    hosts: tuple[str, ...] | None = None
+    error: str | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, bandwidth: float | None = None) -> Result:
+        """Return the result that a job wrote with ``-o tree-bcast.report=FILE``.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        bandwidth : float, optional
+            Of one NIC, bytes per second, to reckon the limit with.
+
+        Returns
+        -------
+        Result
+
+        Raises
+        ------
+        UsageError
+            If the file cannot be read, or is no such report.
+        """
+        from ._report import load
+
+        return load(path, bandwidth)
+
+    def __str__(self) -> str:
+        """Return the table of the ranks and the figures that count, as ``flux-tree`` prints."""
+        from ._table import result_text
+
+        return result_text(self)
 
     @cached_property
     def receivers(self) -> NDArray[np.void]:
@@ -160,9 +208,9 @@ class Result:
         return self.records[mask] if mask.any() else self.records[:1]
 
     @cached_property
-    def limit(self) -> float:
-        """Seconds that the payload takes at least: `flux_tree.model.limit`."""
-        return limit(self.bytes, self.bandwidth)
+    def limit(self) -> float | None:
+        """Seconds that the payload takes at least: `flux_tree.model.limit`; None if unknown."""
+        return None if self.bandwidth is None else limit(self.bytes, self.bandwidth)
 
     @cached_property
     def rates(self) -> NDArray[np.float64]:
@@ -178,23 +226,28 @@ class Result:
         Returns
         -------
         dict
-            ``strategy``, ``engine``, ``security``, ``ranks`` (that took part), ``stripes``,
-            ``depth``, ``bytes``, ``files``, ``chunk_size``; seconds until the data was verified:
-            ``slowest_s`` with ``slowest_rank``, ``median_s``, ``p95_s``, ``fastest_s``;
-            ``elapsed_s`` of the whole call; ``limit_s``, ``limit_ratio`` (slowest_s / limit_s) and
-            ``limit_percent`` (100 / limit_ratio); ``bandwidth`` in bytes/s; ``cpu_s`` of all ranks;
-            ``memory`` of the largest rank in bytes; ``clock_error_s``, the largest; ``retries``
-            and ``bad_chunks``, sums.
+            ``strategy``, ``engine``, ``transport``, ``security``, ``jobid``, ``error``, ``ranks``
+            (that took part), ``stripes``, ``depth``, ``bytes``, ``files``, ``chunk_size``; seconds
+            until the data was verified: ``slowest_s`` with ``slowest_rank``, ``median_s``,
+            ``p95_s``, ``fastest_s`` (of a failed broadcast: of the ranks that got it, None if none
+            did); ``elapsed_s`` of the whole call; ``limit_s``, ``limit_ratio`` (slowest_s /
+            limit_s) and ``limit_percent`` (100 / limit_ratio), None where the limit is unknown or
+            0; ``bandwidth`` in bytes/s; ``cpu_s`` of all ranks; ``memory`` of the largest rank in
+            bytes; ``clock_error_s``, the largest; ``retries`` and ``bad_chunks``, sums.
         """
         r = self.receivers
+        r = r[np.isfinite(r["verified"])]
         times = r["verified"]
-        slowest = float(np.max(times))
-        ratio = slowest / self.limit if self.limit > 0 else None
+        slowest = float(np.max(times)) if len(r) else None
+        ratio = slowest / self.limit if slowest is not None and self.limit else None
         took_part = self.records[self.records["state"] > 0]
         return {
             "strategy": self.plan.strategy,
             "engine": self.engine,
+            "transport": self.transport,
             "security": self.security,
+            "jobid": self.jobid,
+            "error": self.error,
             "ranks": len(took_part),
             "stripes": self.plan.stripes,
             "depth": self.plan.depth,
@@ -202,18 +255,18 @@ class Result:
             "files": self.files,
             "chunk_size": self.chunk_size,
             "slowest_s": slowest,
-            "slowest_rank": int(r["rank"][np.argmax(times)]),
-            "median_s": float(np.median(times)),
-            "p95_s": float(np.percentile(times, 95)),
-            "fastest_s": float(np.min(times)),
+            "slowest_rank": int(r["rank"][np.argmax(times)]) if len(r) else None,
+            "median_s": float(np.median(times)) if len(r) else None,
+            "p95_s": float(np.percentile(times, 95)) if len(r) else None,
+            "fastest_s": float(np.min(times)) if len(r) else None,
             "elapsed_s": self.elapsed,
             "limit_s": self.limit,
             "limit_ratio": ratio,
             "limit_percent": 100 / ratio if ratio else None,
             "bandwidth": self.bandwidth,
             "cpu_s": float(took_part["cpu"].sum()),
-            "memory": int(took_part["memory"].max()),
-            "clock_error_s": float(took_part["clock_error"].max()),
+            "memory": int(took_part["memory"].max(initial=0)),
+            "clock_error_s": float(took_part["clock_error"].max(initial=0.0)),
             "retries": int(took_part["retries"].sum()),
             "bad_chunks": int(took_part["bad_chunks"].sum()),
         }
@@ -224,7 +277,8 @@ class Result:
         Returns
         -------
         list of dict
-            The fields of `DTYPE`, and ``rate`` in bytes/s; times that never came are None.
+            The fields of `DTYPE`, ``rate`` in bytes/s, and, where they are known, ``host``; times
+            that never came are None. Of a failed broadcast also ``text``, what went wrong.
         """
         rows = []
         for record, rate in zip(self.records, self.rates):
@@ -235,6 +289,10 @@ class Result:
             row["deliver"] = bool(record["deliver"])
             row["parents"] = record["parents"][: self.plan.stripes].tolist()
             row["rate"] = float(rate)
+            if self.hosts is not None:
+                row["host"] = self.hosts[record["rank"]]
+            if self.error is not None:
+                row["text"] = record["text"].decode(errors="replace")
             for name, value in row.items():
                 if isinstance(value, float) and np.isnan(value):
                     row[name] = None

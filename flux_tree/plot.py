@@ -145,7 +145,9 @@ def _draw_bars(ax: Any, result: Result, rows: NDArray[np.int32]) -> None:
     took_part = rows >= 0
     root = records["rank"] == 0
     thick = 0.72 if took_part.sum() <= 100 else 1.0  # gaps of less than a pixel flicker
-    end = max(result.limit, *(_last(records[name]) for name in ("started", "verified", "renamed")))
+    end = max(
+        result.limit or 0.0, *(_last(records[name]) for name in ("started", "verified", "renamed"))
+    )
     for mask, parts in ((took_part & ~root, RECEIVER_PARTS), (took_part & root, ROOT_PARTS)):
         for start, stop, color, text in parts:
             low, span = records[start][mask], (records[stop] - records[start])[mask]
@@ -161,13 +163,14 @@ def _draw_bars(ax: Any, result: Result, rows: NDArray[np.int32]) -> None:
                 linewidth=0,
                 label=text if span[known].max() >= VISIBLE * end else None,
             )
-    ax.axvline(
-        result.limit,
-        color=LIMIT,
-        linewidth=1.4,
-        label=f"the limit, {format_seconds(result.limit)}",
-        zorder=3,
-    )
+    if result.limit is not None:
+        ax.axvline(
+            result.limit,
+            color=LIMIT,
+            linewidth=1.4,
+            label=f"the limit, {format_seconds(result.limit)}",
+            zorder=3,
+        )
     ax.set_xlim(0, 1.02 * end or 1.0)
     ax.set_xlabel("seconds since the broadcast began", fontsize=8)
     ax.tick_params(axis="x", labelsize=8)
@@ -199,12 +202,17 @@ def _label_rows(ax: Any, result: Result, rows: NDArray[np.int32], points: float)
 def _write_title(figure: Any, result: Result, height: float) -> None:
     s = result.summary()
     percent = s["limit_percent"]
+    slowest = "nobody got it"
+    if s["slowest_s"] is not None:
+        slowest = f"slowest {format_seconds(s['slowest_s'])} (rank {s['slowest_rank']})"
     parts = [
-        f"slowest {format_seconds(s['slowest_s'])} (rank {s['slowest_rank']})",
+        *(["FAILED"] if result.error else []),
+        slowest,
         *([] if percent is None else [f"{percent:.3g}% of the limit"]),
         f"{s['stripes']} tree{'' if s['stripes'] == 1 else 's'}, depth {s['depth']}",
         f"security {s['security']}",
         f"engine {s['engine']}",
+        *([f"transport {s['transport']}"] if s["engine"] == "flux" else []),
     ]
     title = f"{s['strategy']}: {format_bytes(s['bytes'])} to {result.plan.audience}"
     _write(figure, SIDE, TITLE, height, title, fontsize=12, fontweight="bold", color="black")

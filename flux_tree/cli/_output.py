@@ -10,40 +10,17 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable
 
 import click
 
+from .._table import GAP, Column, figure_lines, table_lines
 from ._text import ASCII_TREE, printable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Column", "on_terminal", "progress_bar", "say", "say_figures", "say_table", "tree_text"]
-
-#: Characters between columns.
-GAP = 2
-
-
-class Column(NamedTuple):
-    """A column of a table.
-
-    Attributes
-    ----------
-    title : str
-        Its header.
-    right : bool
-        Numbers stand at the right.
-    drop : int
-        Where a terminal is too narrow, the columns with the highest go first; 0 always stays.
-    least : int
-        If above 0, cells may go over several lines on a terminal, of at least that width.
-    """
-
-    title: str
-    right: bool = False
-    drop: int = 0
-    least: int = 0
 
 
 def on_terminal(stream: Any) -> bool:
@@ -89,16 +66,10 @@ def say_table(
         The style of each row on a terminal, as rich names them; "" for none.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max([len(c.title), *(len(row[i]) for row in cells)]) for i, c in enumerate(columns)]
     if on_terminal(sys.stdout):
-        _rich_table(columns, cells, widths, styles)
-        return
-    for row in [[c.title for c in columns], *cells]:
-        line = (" " * GAP).join(
-            cell.rjust(width) if c.right else cell.ljust(width)
-            for cell, width, c in zip(row, widths, columns)
-        )
-        say(line.rstrip())
+        _rich_table(columns, cells, styles)
+    else:
+        say("\n".join(table_lines(columns, cells)))
 
 
 def say_figures(figures: Iterable[tuple[str, str, str]]) -> None:
@@ -109,11 +80,7 @@ def say_figures(figures: Iterable[tuple[str, str, str]]) -> None:
     figures : iterable of (str, str, str)
         Name, value, remark.
     """
-    lines = list(figures)
-    first = max(len(name) for name, _, _ in lines)
-    second = max((len(value) for _, value, remark in lines if remark), default=0)
-    for name, value, remark in lines:
-        say(f"{name.ljust(first)}  {value.ljust(second) if remark else value}  {remark}".rstrip())
+    say("\n".join(figure_lines(figures)))
 
 
 def tree_text(parents: NDArray[Any], label: Callable[[int], str] = str) -> str:
@@ -194,13 +161,13 @@ def progress_bar(total: int, receivers: int) -> Iterator[Callable[[NDArray[Any]]
 def _rich_table(
     columns: Sequence[Column],
     cells: list[list[str]],
-    widths: list[int],
     styles: Sequence[str] | None,
 ) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    widths = [max([len(c.title), *(len(row[i]) for row in cells)]) for i, c in enumerate(columns)]
     console = Console(highlight=False)
     kept = list(range(len(columns)))
     least = [min(w, c.least or w) for c, w in zip(columns, widths)]

@@ -154,7 +154,7 @@ def command(
         click.echo(result.to_json())
     elif not quiet:
         say()
-        say_result(result, measured=bandwidth is None)
+        say_result(result)
     if plot is not None:
         _plot(result, plot, quiet, as_json)
 

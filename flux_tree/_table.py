@@ -1,0 +1,327 @@
+"""Results as text: the table of the ranks, and the figures that count.
+
+The command line prints the same cells, and on a terminal lays them out itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .units import format_bytes, format_rate, format_seconds
+
+if TYPE_CHECKING:
+    from ._records import Result
+
+__all__ = [
+    "Column",
+    "ResultTable",
+    "figure_lines",
+    "result_figures",
+    "result_table",
+    "result_text",
+    "table_lines",
+]
+
+#: Characters between columns.
+GAP = 2
+#: Of more ranks than this, only as many, the slowest, get a row.
+MAX_ROWS = 16
+#: Of more parents than this, the rest are counted.
+MAX_PARENTS = 4
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes
+    ----------
+    title : str
+        Its header.
+    right : bool
+        Numbers stand at the right.
+    drop : int
+        Where a terminal is too narrow, the columns with the highest go first; 0 always stays.
+    least : int
+        If above 0, cells may go over several lines on a terminal, of at least that width.
+    """
+
+    title: str
+    right: bool = False
+    drop: int = 0
+    least: int = 0
+
+
+class ResultTable(NamedTuple):
+    """The table of a result's ranks.
+
+    Attributes
+    ----------
+    columns : list of Column
+        The columns.
+    cells : list of list of str
+        Of each row.
+    styles : list of str
+        Of each row, for a terminal, as rich names them.
+    remark : str
+        What is not shown; "" if all is.
+    """
+
+    columns: list[Column]
+    cells: list[list[str]]
+    styles: list[str]
+    remark: str
+
+
+COLUMNS = (
+    Column("RANK", right=True),
+    Column("HOST", drop=5),
+    Column("PARENTS"),
+    Column("CONN/s", right=True, drop=4),
+    Column("FIRST/s", right=True),
+    Column("LAST/s", right=True),
+    Column("CHECKED/s", right=True),
+    Column("MB/s", right=True),
+    Column("IN/MiB", right=True, drop=2),
+    Column("OUT/MiB", right=True),
+    Column("WAIT/s", right=True, drop=1),
+    Column("DISK/s", right=True, drop=3),
+)
+HOST = 1
+
+
+def table_lines(columns: Sequence[Column], cells: Iterable[Sequence[str]]) -> list[str]:
+    """Return a table as plain text: a header, columns set apart by two spaces, nothing cut off.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        The columns.
+    cells : iterable of sequences of str
+        Of each row, one for each column.
+
+    Returns
+    -------
+    list of str
+        The lines.
+    """
+    rows = [[c.title for c in columns], *cells]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+    lines = []
+    for row in rows:
+        line = (" " * GAP).join(
+            cell.rjust(width) if c.right else cell.ljust(width)
+            for cell, width, c in zip(row, widths, columns)
+        )
+        lines.append(line.rstrip())
+    return lines
+
+
+def figure_lines(figures: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Return figures line by line: what it is, its value, and a few words on it.
+
+    Parameters
+    ----------
+    figures : iterable of (str, str, str)
+        Name, value, remark.
+
+    Returns
+    -------
+    list of str
+        The lines.
+    """
+    lines = list(figures)
+    first = max(len(name) for name, _, _ in lines)
+    second = max((len(value) for _, value, remark in lines if remark), default=0)
+    return [
+        f"{name.ljust(first)}  {value.ljust(second) if remark else value}  {remark}".rstrip()
+        for name, value, remark in lines
+    ]
+
+
+def result_table(result: Result) -> ResultTable:
+    """Return the table of a result's ranks.
+
+    Parameters
+    ----------
+    result : Result
+        Of a broadcast that is over.
+
+    Returns
+    -------
+    ResultTable
+        The column of the hosts is there if they differ.
+    """
+    rows = result.rows()
+    shown = rows
+    if len(rows) > MAX_ROWS:
+        shown = sorted(rows, key=_lateness, reverse=True)[:MAX_ROWS]
+    slowest = result.summary()["slowest_rank"]
+    styles = [
+        "bold yellow" if r["rank"] == slowest and len(rows) > 1 else "" if r["deliver"] else "dim"
+        for r in shown
+    ]
+    columns, cells = list(COLUMNS), [_cells(r) for r in shown]
+    if len(set(result.hosts or ())) < 2:
+        columns = columns[:HOST] + columns[HOST + 1 :]
+        cells = [row[:HOST] + row[HOST + 1 :] for row in cells]
+    remark = ""
+    if len(shown) < len(rows):
+        remark = f"the slowest {len(shown)} of {len(rows)} ranks; --json has all of them"
+    return ResultTable(columns, cells, styles, remark)
+
+
+def result_figures(result: Result) -> list[tuple[str, str, str]]:
+    """Return the figures that count.
+
+    Parameters
+    ----------
+    result : Result
+        Of a broadcast that is over.
+
+    Returns
+    -------
+    list of (str, str, str)
+        Name, value, remark.
+    """
+    summary = result.summary()
+    figures = []
+    if result.error is not None:
+        figures.append(("FAILED", result.error, ""))
+    if summary["slowest_s"] is not None:
+        figures += [
+            ("slowest", format_seconds(summary["slowest_s"]), f"rank {summary['slowest_rank']}"),
+            ("median", format_seconds(summary["median_s"]), ""),
+            ("p95", format_seconds(summary["p95_s"]), "95% of the ranks are done by then"),
+        ]
+    local = result.engine == "local"
+    whole = "with starting and ending the ranks" if local else "in the job, with wiring up"
+    figures += [
+        ("whole call", format_seconds(summary["elapsed_s"]), whole),
+        ("limit", *_limit(result)),
+    ]
+    percent = summary["limit_percent"]
+    if percent is not None:
+        figures.append(("reached", f"{percent:.3g}%", _remark(summary)))
+    figures.append(
+        (
+            "memory",
+            format_bytes(summary["memory"]),
+            f"a rank at most; {summary['cpu_s'] / max(summary['ranks'], 1):.3g} s of CPU each;"
+            f" chunks of {format_bytes(summary['chunk_size'])}",
+        )
+    )
+    if summary["retries"] or summary["bad_chunks"]:
+        figures.append(
+            (
+                "repaired",
+                str(summary["retries"]),
+                f"parents lost and replaced, {summary['bad_chunks']} bad chunks asked for again",
+            )
+        )
+    return figures
+
+
+def result_text(result: Result) -> str:
+    """Return a result as plain text: what it was, the table of the ranks, the figures.
+
+    Parameters
+    ----------
+    result : Result
+        Of a broadcast that is over.
+
+    Returns
+    -------
+    str
+        Lines, without the last newline.
+    """
+    table = result_table(result)
+    lines = [result_header(result), "", *table_lines(table.columns, table.cells)]
+    if table.remark:
+        lines.append(table.remark)
+    return "\n".join([*lines, "", *figure_lines(result_figures(result))])
+
+
+def result_header(result: Result) -> str:
+    """Return what was broadcast to whom, and what did it, in two lines.
+
+    Parameters
+    ----------
+    result : Result
+        Of a broadcast that is over.
+
+    Returns
+    -------
+    str
+    """
+    files = "1 file" if result.files == 1 else f"{result.files} files"
+    security = "TLS 1.3" if result.security == "tls" else "not encrypted"
+    n = int(result.plan.present.sum())
+    if result.engine == "local":
+        where = f"local, {n} process{'' if n == 1 else 'es'} of this machine, {security}"
+    else:
+        job = "" if result.jobid is None else f" job {result.jobid},"
+        kind = f"direct, {security}" if result.transport == "direct" else "content cache"
+        where = f"flux,{job} {n} shell{'' if n == 1 else 's'}, {kind}"
+    return (
+        f"{result.plan.strategy}: {format_bytes(result.bytes)} in {files}"
+        f" to {result.plan.audience}\nengine: {where}"
+    )
+
+
+def _limit(result: Result) -> tuple[str, str]:
+    if result.bandwidth is None or result.limit is None:
+        return "unknown", "give the bandwidth of one NIC (--bandwidth 10Gbit/s)"
+    origin = "one loopback stream, measured" if result.measured else "as given"
+    size, rate = format_bytes(result.bytes), format_rate(result.bandwidth)
+    return format_seconds(result.limit), f"{size} at {rate} ({origin})"
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    parents = [p for p in row["parents"] if p >= 0]
+    text = ",".join(map(str, parents[:MAX_PARENTS]))
+    if len(parents) > MAX_PARENTS:
+        text += f",+{len(parents) - MAX_PARENTS}"
+    if not parents:
+        text = "root" if row["rank"] == 0 else "-"
+    elif not row["deliver"]:
+        text += " relay"
+    rate = row["rate"]
+    received = row["rank"] > 0
+    return [
+        str(row["rank"]),
+        row.get("host", ""),
+        text,
+        _time(row["connected"]),
+        _time(row["first_byte"]),
+        _time(row["last_byte"]),
+        _time(row["verified"]),
+        "-" if rate is None else f"{rate / 1e6:.1f}",
+        _mib(row["bytes_in"]) if received else "-",
+        _mib(row["bytes_out"]),
+        _time(row["wait_data"]) if received else "-",
+        _time(row["wait_disk"]),
+    ]
+
+
+def _remark(summary: dict[str, Any]) -> str:
+    """Return what the percentage means, and why it may be low through no fault of the plan."""
+    cpus = os.cpu_count() or 1
+    if summary["engine"] == "local" and summary["ranks"] > cpus:
+        return f"of the limit; {summary['ranks']} ranks share {cpus} processors here"
+    return "of the limit: limit / slowest"
+
+
+def _lateness(row: dict[str, Any]) -> float:
+    """Sort by the time until a rank was done; who never was comes first among the slowest."""
+    verified = row["verified"]
+    return float("inf") if verified is None else float(verified)
+
+
+def _time(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:.3f}"
+
+
+def _mib(count: int) -> str:
+    return f"{count / (1 << 20):.1f}"
