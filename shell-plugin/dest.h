@@ -12,7 +12,8 @@
 
 /* The directory that 'dest' leads to, opened, and the last component of its
  * final name, malloced in *lastp. 'name' is the payload's own, 'is_dir' what it
- * is. Returns -1 with errno set.
+ * is. If it has none, *lastp is empty where 'dest' is a directory: the payload is
+ * what that holds. Returns -1 with errno set.
  */
 int dest_resolve (const char *dest,
                   const char *name,

@@ -143,6 +143,12 @@ static bool is_component (const char *s)
     return *s && strcmp (s, ".") && strcmp (s, "..") && !strchr (s, '/');
 }
 
+/* A directory at the top may do without: it is what goes into another one. */
+static bool is_name (const char *s, int64_t index, int type)
+{
+    return is_component (s) || (!*s && index == 0 && type == ENTRY_DIR);
+}
+
 static int take_segments (struct reader *r,
                           struct manifest *m,
                           uint32_t index,
@@ -199,7 +205,7 @@ static int take_entry (struct reader *r, struct manifest *m)
     if ((at = take_string (r, m, NAME_LENGTH_MAX)) < 0)
         return -1;
     e.name = at;
-    if (!is_component (m->strings + at) || e.mtime_ns > 999999999
+    if (!is_name (m->strings + at, index, e.type) || e.mtime_ns > 999999999
         || e.mode & ~(e.type == ENTRY_DIR ? 01777 : 0777)
         || (index == 0 ? e.parent != 0 || e.type == ENTRY_LINK
                        : e.parent >= index

@@ -133,15 +133,9 @@ static void init_record (struct node *node)
 {
     struct record *r = node->config.record;
 
-    memset (r, 0, sizeof (*r));
-    r->rank = node->config.rank;
-    r->deliver = node->config.deliver;
-    r->started = r->connected = r->first_byte = r->last_byte = r->verified =
-        r->renamed = -1;
-    for (int s = 0; s < MAX_STRIPES; s++)
-        r->parents[s] = s >= node->config.stripes ? -2
-                        : node->is_root           ? -1
-                                                  : node->paths[s].ancestors->rank;
+    record_init (r, node->config.rank, node->config.deliver);
+    for (int s = 0; s < node->config.stripes; s++)
+        r->parents[s] = node->is_root ? -1 : node->paths[s].ancestors->rank;
 }
 
 static int setup_loops (struct node *node)
@@ -291,9 +285,7 @@ int node_publish (struct node *node, struct fault *f)
         node_mark (node, TIME_RENAMED, false);
     }
     node_report_end (node);
-    __atomic_store_n (&node->config.record->state,
-                      RECORD_COMPLETE,
-                      __ATOMIC_RELEASE);
+    record_set_state (node->config.record, RECORD_COMPLETE);
     return 0;
 }
 

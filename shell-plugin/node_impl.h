@@ -130,9 +130,6 @@ void node_report_end (struct node *node);
 /* The rank has failed. Always returns -1. */
 int node_report_failure (struct node *node, struct fault *f);
 
-#define record_add(r, field, n)                                                \
-    __atomic_fetch_add (&(r)->field, (n), __ATOMIC_RELAXED)
-
 /* root.c: what only the root does */
 int root_setup (struct node *node, struct fault *f);
 int root_start (struct node *node, struct fault *f);

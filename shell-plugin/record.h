@@ -49,4 +49,20 @@ struct record {
 };
 /* cffi end */
 
+struct fault;
+
+/* A rank that has not begun. */
+void record_init (struct record *r, int rank, int deliver);
+/* Fields that others may read at any time. */
+void record_set (double *field, double value);
+#define record_add(r, field, n)                                                \
+    __atomic_fetch_add (&(r)->field, (n), __ATOMIC_RELAXED)
+void record_set_state (struct record *r, enum record_state state);
+/* Processor time and memory of this process. */
+void record_usage (struct record *r);
+/* The rank has failed; 'f' gets its number if it names none. Always returns -1
+ * with errno set.
+ */
+int record_failure (struct record *r, struct fault *f);
+
 #endif

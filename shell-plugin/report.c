@@ -1,15 +1,6 @@
 /* report.c - what a rank says of itself in its record */
-#include <errno.h>
-#include <stdio.h>
-#include <sys/resource.h>
-
 #include "clock.h"
 #include "loop.h"
-
-static void set_double (double *p, double v)
-{
-    __atomic_store (p, &v, __ATOMIC_RELAXED);
-}
 
 /* Called with the lock held. */
 static void report_time (struct node *node, enum node_time what)
@@ -25,7 +16,7 @@ static void report_time (struct node *node, enum node_time what)
     };
 
     if (node->times[what] != 0)
-        set_double (fields[what],
+        record_set (fields[what],
                     (node->times[what] + node->clock_offset
                      - node->config.epoch_ns)
                         / 1e9);
@@ -53,8 +44,8 @@ void node_set_clock (struct node *node, int64_t offset, int64_t error)
     if (first || error < node->clock_error) {
         node->clock_offset = offset;
         node->clock_error = error;
-        set_double (&r->clock_offset, offset / 1e9);
-        set_double (&r->clock_error, error / 1e9);
+        record_set (&r->clock_offset, offset / 1e9);
+        record_set (&r->clock_error, error / 1e9);
         for (int i = 0; i < TIME_COUNT; i++)
             report_time (node, i);
     }
@@ -67,7 +58,6 @@ void node_set_clock (struct node *node, int64_t offset, int64_t error)
 void node_report_end (struct node *node)
 {
     struct record *r = node->config.record;
-    struct rusage ru;
     double disk = 0;
     int64_t wait_ns = 0;
 
@@ -80,24 +70,12 @@ void node_report_end (struct node *node)
     if (node->dest)
         disk += store_seconds (node->dest);
     r->wait_disk = disk;
-    getrusage (RUSAGE_SELF, &ru);
-    r->cpu = ru.ru_utime.tv_sec + ru.ru_stime.tv_sec
-             + (ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
-    r->memory = (uint64_t)ru.ru_maxrss * 1024;
+    record_usage (r);
 }
 
 /* The rank has failed: say so to whoever watches the record. */
 int node_report_failure (struct node *node, struct fault *f)
 {
-    struct record *r = node->config.record;
-
-    if (f->rank < 0)
-        f->rank = node->config.rank;
     node_report_end (node);
-    r->kind = f->kind;
-    r->errnum = f->errnum;
-    snprintf (r->text, sizeof (r->text), "%s", f->text);
-    __atomic_store_n (&r->state, RECORD_FAILED, __ATOMIC_RELEASE);
-    errno = f->errnum;
-    return -1;
+    return record_failure (node->config.record, f);
 }

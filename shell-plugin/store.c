@@ -44,9 +44,15 @@ bool store_is_whole (const struct store *st, const struct entry *e)
                   == (s->offset + s->length - 1) / st->m->chunk_size;
 }
 
-mode_t store_mode (const struct entry *e)
+mode_t store_mode (const struct store *st, const struct entry *e)
 {
-    return e->mode | (e->type == ENTRY_DIR ? S_IRUSR | S_IXUSR : S_IRUSR);
+    mode_t mode = e->mode | S_IRUSR;
+
+    if (e->type == ENTRY_DIR)
+        mode |= S_IXUSR;
+    if (e->type == ENTRY_DIR && store_is_moved (st, e - st->m->entries))
+        mode |= S_IWUSR;
+    return mode;
 }
 
 static bool is_unchanged (const struct entry *e, const struct stat *sb)
@@ -187,7 +193,7 @@ static int write_whole (struct store *st,
                         const void *buf)
 {
     const char *name = st->m->strings + e->name;
-    mode_t mode = store_mode (e);
+    mode_t mode = store_mode (st, e);
     struct timespec times[2] = {
         { .tv_nsec = UTIME_OMIT },
         { .tv_sec = e->mtime, .tv_nsec = e->mtime_ns },
@@ -374,6 +380,11 @@ int store_check_unchanged (struct store *st, struct fault *f)
     return 0;
 }
 
+const char *store_tmp_path (const struct store *st)
+{
+    return st->tmp_path;
+}
+
 double store_seconds (struct store *st)
 {
     return atomic_load_explicit (&st->ns, memory_order_relaxed) / 1e9;
@@ -392,6 +403,7 @@ void store_destroy (struct store *st)
             close (st->parentfd);
         free (st->path);
         free (st->tmp);
+        free (st->tmp_path);
         free (st->name);
         free (st);
         errno = saved_errno;

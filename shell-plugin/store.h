@@ -25,7 +25,10 @@ struct store *store_open (const struct manifest *m,
 
 /* A destination, to write and to read. 'dest' means what it means to cp: an
  * existing directory receives the payload under its own name, anything else is
- * the new name. 'tmp' is the temporary name, one component.
+ * the new name. If the payload is a directory without a name, then it is what
+ * the directory 'dest' holds: if 'dest' exists, what stands in the payload's
+ * top is moved into it, all or nothing, and its own mode and time are left
+ * alone. 'tmp' is the temporary name, one component.
  */
 struct store *store_create (const struct manifest *m,
                             const char *dest,
@@ -54,6 +57,9 @@ int store_check_unchanged (struct store *st, struct fault *f);
  */
 int store_seal (struct store *st, struct fault *f);
 int store_publish (struct store *st, struct fault *f);
+
+/* Destination only: where it stands until it is published. */
+const char *store_tmp_path (const struct store *st);
 
 /* Seconds spent in system calls on files, all threads together. */
 double store_seconds (struct store *st);

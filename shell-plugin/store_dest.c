@@ -60,15 +60,25 @@ static int check_free (struct store *st, struct fault *f)
 {
     struct stat sb;
 
+    if (store_is_contents (st))
+        return store_contents_check (st, f);
     if (fstatat (st->parentfd, st->name, &sb, AT_SYMLINK_NOFOLLOW) < 0) {
         if (errno == ENOENT)
             return 0;
         return store_fail (st, 0, f, NULL);
     }
+    if (!*manifest_name (st->m, 0)) {
+        errno = ENOTDIR;
+        return store_fail (st,
+                           0,
+                           f,
+                           "is not a directory: remove it, or choose another "
+                           "place");
+    }
     if (st->overwrite)
         return 0;
     errno = EEXIST;
-    return store_fail (st, 0, f, "exists: remove it, or allow overwrite");
+    return store_fail (st, 0, f, STORE_EXISTS);
 }
 
 static int set_times (int dirfd, const char *name, const struct entry *e)
@@ -140,7 +150,7 @@ static int create_top (struct store *st)
 /* If 'dest' is the directory that receives the payload, messages are about the
  * name in it.
  */
-static int name_path (struct store *st, const char *dest)
+static int name_paths (struct store *st, const char *dest)
 {
     const char *slash = dest[strlen (dest) - 1] == '/' ? "" : "/";
     struct stat parent;
@@ -148,7 +158,22 @@ static int name_path (struct store *st, const char *dest)
     char *path;
 
     if (stat (dest, &sb) < 0 || fstat (st->parentfd, &parent) < 0
-        || sb.st_dev != parent.st_dev || sb.st_ino != parent.st_ino)
+        || sb.st_dev != parent.st_dev || sb.st_ino != parent.st_ino) {
+        size_t len = strlen (dest);
+
+        while (len > 1 && dest[len - 1] == '/')
+            len--;
+        while (len > 0 && dest[len - 1] != '/')
+            len--;
+        return asprintf (&st->tmp_path, "%.*s%s", (int)len, dest, st->tmp) < 0
+                   ? -1
+                   : 0;
+    }
+    if (asprintf (&st->tmp_path, "%s%s%s", dest, slash, st->tmp) < 0) {
+        st->tmp_path = NULL;
+        return -1;
+    }
+    if (store_is_contents (st))
         return 0;
     if (asprintf (&path, "%s%s%s", dest, slash, st->name) < 0)
         return -1;
@@ -178,7 +203,7 @@ struct store *store_create (const struct manifest *m,
                                       f))
         < 0)
         goto error;
-    if (name_path (st, dest) < 0) {
+    if (name_paths (st, dest) < 0) {
         fault_set (f, ENOMEM, -1, "out of memory");
         goto error;
     }
@@ -230,7 +255,7 @@ static int seal_file (struct store *st, uint32_t index)
     if (fstat (fd, &sb) == 0) {
         if ((uint64_t)sb.st_size != e->size)
             errno = EIO;
-        else if (fchmod (fd, store_mode (e)) == 0 && futimens (fd, times) == 0
+        else if (fchmod (fd, store_mode (st, e)) == 0 && futimens (fd, times) == 0
                  && flush (fd) == 0)
             rc = 0;
     }
@@ -249,12 +274,14 @@ static int seal_dir (struct store *st, uint32_t index)
             { .tv_nsec = UTIME_OMIT },
             { .tv_sec = e->mtime, .tv_nsec = e->mtime_ns },
         };
-        if (fchmod (st->topfd, store_mode (e)) < 0)
+        if (store_is_contents (st))
+            return 0; /* it stays behind */
+        if (fchmod (st->topfd, store_mode (st, e)) < 0)
             return -1;
         return futimens (st->topfd, times);
     }
     if (manifest_path (st->m, index, rel, sizeof (rel)) < 0
-        || fchmodat (st->topfd, rel, store_mode (e), 0) < 0)
+        || fchmodat (st->topfd, rel, store_mode (st, e), 0) < 0)
         return -1;
     return set_times (st->topfd, rel, e);
 }
@@ -281,7 +308,7 @@ int store_seal (struct store *st, struct fault *f)
 }
 
 /* Take away what only the owner of a copy has: contents may come first, as
- * they stand later in the list.
+ * they stand later in the list. What is moved gets its own afterwards.
  */
 static int set_final_modes (struct store *st)
 {
@@ -290,10 +317,11 @@ static int set_final_modes (struct store *st)
     for (uint32_t i = st->m->nentries; i-- > 0;) {
         const struct entry *e = &st->m->entries[i];
 
-        if (e->type == ENTRY_LINK || store_mode (e) == e->mode)
+        if (e->type == ENTRY_LINK || store_mode (st, e) == e->mode
+            || store_is_moved (st, i))
             continue;
         if (i == 0) {
-            if (fchmod (st->topfd, e->mode) < 0)
+            if (!store_is_contents (st) && fchmod (st->topfd, e->mode) < 0)
                 return -1;
         }
         else if (manifest_path (st->m, i, rel, sizeof (rel)) < 0
@@ -325,7 +353,7 @@ static int rename_with (struct store *st, unsigned int flags)
     return renameat2 (st->parentfd, st->tmp, st->parentfd, st->name, flags);
 }
 
-static bool is_unsupported (int errnum)
+bool store_is_unsupported (int errnum)
 {
     /* EXDEV: an overlay cannot exchange what stands in a lower layer */
     return errnum == EINVAL || errnum == ENOSYS || errnum == ENOTSUP
@@ -342,7 +370,7 @@ static int take_name (struct store *st, bool *replaced)
         rc = rename_with (st, RENAME_EXCHANGE);
         *replaced = rc == 0;
     }
-    if (rc < 0 && is_unsupported (errno))
+    if (rc < 0 && store_is_unsupported (errno))
         rc = rename_plain (st);
     return rc;
 }
@@ -353,13 +381,13 @@ int store_publish (struct store *st, struct fault *f)
 
     if (set_final_modes (st) < 0)
         return store_fail (st, 0, f, NULL);
+    if (store_is_contents (st))
+        return store_contents_publish (st, f);
     if (take_name (st, &replaced) < 0)
         return store_fail (st,
                            0,
                            f,
-                           errno == EEXIST
-                               ? "exists: remove it, or allow overwrite"
-                               : NULL);
+                           errno == EEXIST ? STORE_EXISTS : NULL);
     st->published = true;
     if (replaced && remove_at (st->parentfd, st->tmp) < 0) {
         char what[256];
