@@ -53,6 +53,11 @@ struct archive {
 struct archive *archive_create (const json_t *entries, struct fault *f);
 void archive_destroy (struct archive *a);
 
+/* The array from the value of the KVS key, which flux_kvs_lookup_get_unpack
+ * refuses if a small file in it has a 0 among its text.
+ */
+json_t *archive_load (const char *text, struct fault *f);
+
 size_t digest_size (enum digest_type type);
 /* "sha1-..." */
 void piece_name (const struct piece *p, char buf[BLOBREF_SIZE_MAX]);
