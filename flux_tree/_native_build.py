@@ -79,7 +79,8 @@ ffibuilder.set_source(
     "\n".join(f'#include "{name}"' for name in HEADERS),
     sources=[str(NATIVE / name) for name in SOURCES],
     include_dirs=[str(NATIVE)],
-    libraries=["ssl", "crypto"],
+    depends=[str(path.relative_to(ROOT)) for path in sorted((ROOT / NATIVE).glob("*.h"))],
+    libraries=["ssl", "crypto", "m"],
     py_limited_api=True,
     extra_compile_args=FLAGS,
 )

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
+from ._native import lib
 from .errors import UsageError
 
 __all__ = ["CHUNK_SIZE_MAX", "CHUNK_SIZE_MIN", "chunk_size", "limit"]
 
 #: Bounds of what `chunk_size` gives, in bytes.
-CHUNK_SIZE_MIN = 64 << 10
-CHUNK_SIZE_MAX = 1 << 20
-
-# What a chunk costs beyond its bytes, as the bytes that could have been moved meanwhile: 20 us of
-# system calls and wake-ups at 10 Gbit/s. Only the square root of it matters.
-_OVERHEAD = 25_000
+CHUNK_SIZE_MIN: int = lib.PLAN_CHUNK_MIN
+CHUNK_SIZE_MAX: int = lib.PLAN_CHUNK_MAX
 
 
 def limit(size: int, bandwidth: float, latency: float = 0.0, depth: int = 1) -> float:
@@ -70,7 +65,4 @@ def chunk_size(size: int, depth: int, stripes: int = 1) -> int:
     int
         Bytes, a power of two from `CHUNK_SIZE_MIN` to `CHUNK_SIZE_MAX`.
     """
-    best = math.sqrt(max(size, 1) * _OVERHEAD / max(depth, 1))
-    most = min(CHUNK_SIZE_MAX, (32 << 20) // max(stripes, 1))
-    rounded = 1 << round(math.log2(best))
-    return max(CHUNK_SIZE_MIN, min(most, rounded))
+    return int(lib.plan_chunk_size(size, depth, stripes))

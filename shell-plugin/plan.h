@@ -13,6 +13,8 @@
 /* cffi begin */
 enum {
     PLAN_MAX_STRIPES = 64,
+    PLAN_CHUNK_MIN = 65536,
+    PLAN_CHUNK_MAX = 1048576,
 };
 
 struct plan {
@@ -39,6 +41,11 @@ int plan_depths (const struct plan *p, int32_t *depths, struct fault *f);
 
 /* Fill in 'children' [n], the number of children of each rank over all trees. */
 void plan_children (const struct plan *p, int32_t *children);
+
+/* A good chunk size, in bytes, for 'bytes' of data down 'stripes' trees of that
+ * depth: a power of two from PLAN_CHUNK_MIN to PLAN_CHUNK_MAX.
+ */
+uint32_t plan_chunk_size (uint64_t bytes, int depth, int stripes);
 /* cffi end */
 
 #endif

@@ -138,6 +138,13 @@ int shape_check (const char *spec, struct fault *f)
     return parse (&rq);
 }
 
+int shape_follows_topology (const char *spec)
+{
+    struct shape_request rq = { .spec = spec };
+
+    return parse (&rq) == 0 && rq.shape->lay == lay_topology;
+}
+
 int lay_no_memory (struct shape_request *rq)
 {
     return fault_set (rq->fault,

@@ -16,6 +16,9 @@ const char *shape_name (int i);
  */
 int shape_check (const char *spec, struct fault *f);
 
+/* 1 if 'spec' is a built-in strategy that starts from the topology. */
+int shape_follows_topology (const char *spec);
+
 /* Lay out the built-in strategy 'spec' over 'n' ranks. 'topo' holds the parents
  * of the topology, or is NULL where the strategy follows none; 'members' has a 1
  * for each rank that wants the data, or is NULL for all ranks. Free *out with

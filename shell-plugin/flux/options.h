@@ -1,0 +1,46 @@
+/* options.h - what -o tree-bcast says
+ *
+ * Either a text, "STRATEGY" or "STRATEGY,key=value,..."; or an object with the
+ * same keys. Every unknown key and every bad value is refused, by name.
+ */
+#ifndef FLUX_TREE_OPTIONS_H
+#define FLUX_TREE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "fault.h"
+#include "plan.h"
+
+struct options {
+    char *strategy;     /* never NULL */
+    char *file;         /* NULL: an archive travels */
+    char *archive;      /* never NULL */
+    char *destination;  /* NULL: FLUX_JOB_TMPDIR */
+    char *members;      /* NULL: all */
+    char *report;       /* NULL: none */
+    char *interface;    /* NULL: that of the TBON */
+    bool content;       /* transport=content, else direct */
+    bool encrypt;
+    bool overwrite;
+    bool go_on;         /* on-failure=continue */
+    uint32_t chunk_size;/* 0: one that fits */
+    double timeout;     /* seconds */
+    double progress;    /* seconds, 0: never */
+    int workers;        /* 0: as many as fit */
+    int window;         /* 0: as many as fit */
+    struct plan *plan;  /* made at submission, or NULL */
+};
+
+struct options *options_create (json_t *config, struct fault *f);
+void options_destroy (struct options *o);
+
+/* cffi begin */
+/* Refuse an option, given as JSON text, that the plugin would refuse. */
+int options_check (const char *json, struct fault *f);
+/* cffi end */
+
+
+#endif

@@ -1,0 +1,201 @@
+/* plugin.c - the shell plugin tree-bcast: puts a file, a directory or an
+ * archive on every node of a job before its tasks start
+ *
+ * OPTIONS
+ *
+ *   -o tree-bcast=STRATEGY[,KEY=VALUE...]
+ *   -o tree-bcast.KEY=VALUE
+ *
+ * KEYS
+ *
+ *   strategy     who passes it on to whom (two-tree)
+ *   file         what travels; without it, an archive of 'flux archive create'
+ *   archive      the name of that (main)
+ *   destination  as in cp, {rank} and mustache templates work (FLUX_JOB_TMPDIR)
+ *   transport    direct: between the nodes; content: through the brokers'
+ *                content cache (direct)
+ *   chunk-size   what moves at once (one that fits)
+ *   security     tls or none: whether the data is encrypted (tls)
+ *   timeout      give up after so long without progress (60s)
+ *   overwrite    replace a destination that exists
+ *   members      all, leaves, middle-leaves, or shell ranks as in 0-3,7 (all)
+ *   on-failure   abort, or continue: start the tasks all the same (abort)
+ *   report       write what every rank measured to this file, in JSON
+ *   interface    the network interface to use (that of the TBON)
+ *   workers      threads that move data (as many as fit)
+ *   window       transport=content: requests in flight (as many as fit)
+ *   progress     tell the first shell so often how far it is (never)
+ *   plan         a plan that was made at submission
+ *
+ * Wiring up and the transfer belong in shell.post-init: services may be used
+ * only after the barrier that stands before it.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "bcast.h"
+
+/* How long a shell that has failed waits to be ended with its job, seconds. */
+#define GRACE 10.
+
+const char *bcast_host (struct bcast *b, int rank)
+{
+    const char *name = "unknown host";
+
+    (void)flux_shell_rank_info_unpack (b->shell, rank, "{s:s}", "name", &name);
+    return name;
+}
+
+flux_future_t *bcast_rpc (struct bcast *b, const char *method, json_t *o, int flags)
+{
+    return flux_shell_rpc_pack (b->shell, method, 0, flags, "O", o);
+}
+
+static void bcast_destroy (struct bcast *b)
+{
+    if (b) {
+        client_destroy (b->client);
+        server_destroy (b->server);
+        options_destroy (b->options);
+        free (b);
+    }
+}
+
+static struct bcast *bcast_create (flux_shell_t *shell, json_t *config)
+{
+    struct bcast *b;
+
+    if (!(b = calloc (1, sizeof (*b))))
+        return NULL;
+    b->shell = shell;
+    b->umask = umask (077);
+    umask (b->umask);
+    if (!(b->h = flux_shell_get_flux (shell)) || !(b->r = flux_get_reactor (b->h))
+        || flux_shell_info_unpack (shell, "{s:i s:i}", "rank", &b->rank, "size", &b->size) < 0)
+        goto error;
+    b->options = options_create (config, &b->fault);
+    if (b->options
+        && (!(b->client = client_create (b))
+            || (b->rank == 0 && !(b->server = server_create (b)))))
+        goto error;
+    return b;
+error:
+    bcast_destroy (b);
+    return NULL;
+}
+
+static void signal_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *arg)
+{
+    struct bcast *b = arg;
+
+    (void)w;
+    (void)revents;
+    b->terminated = true;
+    flux_reactor_stop (r);
+}
+
+static void timer_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *arg)
+{
+    (void)w;
+    (void)revents;
+    (void)arg;
+    flux_reactor_stop (r);
+}
+
+/* The job ends: whoever failed first has said why, so there is nothing to say
+ * here, unless nobody did.
+ */
+static void wait_for_end (struct bcast *b)
+{
+    flux_watcher_t *w = flux_timer_watcher_create (b->r, GRACE, 0., timer_cb, NULL);
+
+    if (b->server)
+        server_close (b->server);
+    flux_watcher_start (w);
+    if (!b->terminated)
+        flux_reactor_run (b->r, 0);
+    if (!b->terminated)
+        shell_die (1, "%s", b->fault.text[0] ? b->fault.text : "the broadcast has failed");
+    exit (1);
+}
+
+static void run (struct bcast *b)
+{
+    flux_watcher_t *w[2];
+    int signals[2] = { SIGTERM, SIGINT };
+    bool failed;
+
+    for (int i = 0; i < 2; i++) {
+        if (!(w[i] = flux_signal_watcher_create (b->r, signals[i], signal_cb, b)))
+            shell_die_errno (1, "cannot watch for signals");
+        flux_watcher_start (w[i]);
+    }
+    if (b->server)
+        server_begin (b->server);
+    failed = !b->options || client_begin (b->client, &b->fault) < 0
+             || flux_reactor_run (b->r, 0) < 0 || b->terminated
+             || client_is_aborted (b->client);
+    if (failed) {
+        /* nothing of ours may stay, whatever becomes of this process */
+        client_destroy (b->client);
+        b->client = NULL;
+    }
+    if (b->server && !b->terminated)
+        server_end (b->server);
+    else if (failed && !(b->options && b->options->go_on && !b->terminated))
+        wait_for_end (b);
+    for (int i = 0; i < 2; i++)
+        flux_watcher_destroy (w[i]);
+}
+
+static int init_cb (flux_plugin_t *p, const char *topic, flux_plugin_arg_t *args, void *data)
+{
+    flux_shell_t *shell = flux_plugin_get_shell (p);
+    json_t *config = NULL;
+    struct bcast *b;
+
+    (void)topic;
+    (void)args;
+    (void)data;
+    if (flux_shell_getopt_unpack (shell, "tree-bcast", "o", &config) < 0)
+        return -1;
+    if (!config)
+        return 0;
+    if (!(b = bcast_create (shell, config))
+        || flux_plugin_aux_set (p, "tree-bcast", b, (flux_free_f)bcast_destroy) < 0)
+        shell_die_errno (1, "cannot set up the broadcast");
+    /* one shell is enough to say it */
+    if (!b->options && b->rank == 0)
+        shell_die (1, "%s", b->fault.text);
+    return 0;
+}
+
+static int post_init_cb (flux_plugin_t *p, const char *topic, flux_plugin_arg_t *args, void *data)
+{
+    struct bcast *b = flux_plugin_aux_get (p, "tree-bcast");
+
+    (void)topic;
+    (void)args;
+    (void)data;
+    if (b) {
+        run (b);
+        /* what it holds is not needed while the tasks run */
+        client_destroy (b->client);
+        b->client = NULL;
+    }
+    return 0;
+}
+
+static const struct flux_plugin_handler handlers[] = {
+    { "shell.init", init_cb, NULL },
+    { "shell.post-init", post_init_cb, NULL },
+    { 0 },
+};
+
+__attribute__ ((visibility ("default"))) int flux_plugin_init (flux_plugin_t *p)
+{
+    return flux_plugin_register (p, FLUX_SHELL_PLUGIN_NAME, handlers);
+}

@@ -1,0 +1,92 @@
+/* record_json.c - a record as the numbers that travel to the first shell */
+#include "record_json.h"
+
+#include <stddef.h>
+#include <string.h>
+
+enum type {
+    TYPE_INT32,
+    TYPE_UINT64,
+    TYPE_DOUBLE,
+    TYPE_PARENTS,
+    TYPE_TEXT,
+};
+
+#define FIELD(name, type) { #name, TYPE_##type, offsetof (struct record, name) }
+
+static const struct {
+    const char *name;
+    enum type type;
+    size_t offset;
+} fields[] = {
+    FIELD (rank, INT32),          FIELD (state, INT32),        FIELD (deliver, INT32),
+    FIELD (kind, INT32),          FIELD (errnum, INT32),       FIELD (started, DOUBLE),
+    FIELD (connected, DOUBLE),    FIELD (first_byte, DOUBLE),  FIELD (last_byte, DOUBLE),
+    FIELD (verified, DOUBLE),     FIELD (renamed, DOUBLE),     FIELD (bytes_in, UINT64),
+    FIELD (bytes_out, UINT64),    FIELD (chunks_in, UINT64),   FIELD (chunks_out, UINT64),
+    FIELD (bad_chunks, UINT64),   FIELD (retries, UINT64),     FIELD (refused, UINT64),
+    FIELD (wait_data, DOUBLE),    FIELD (wait_disk, DOUBLE),   FIELD (cpu, DOUBLE),
+    FIELD (memory, UINT64),       FIELD (clock_offset, DOUBLE), FIELD (clock_error, DOUBLE),
+    FIELD (parents, PARENTS),     FIELD (text, TEXT),
+};
+#define FIELD_COUNT (sizeof (fields) / sizeof (fields[0]))
+
+json_t *record_fields (void)
+{
+    json_t *names = json_array ();
+
+    for (size_t i = 0; i < FIELD_COUNT; i++)
+        json_array_append_new (names, json_string (fields[i].name));
+    return names;
+}
+
+/* JSON knows only valid UTF-8; names of files may be anything. */
+json_t *record_text (const char *text)
+{
+    char plain[sizeof (((struct record *)0)->text)];
+    json_t *o = json_string (text);
+    size_t len = strnlen (text, sizeof (plain) - 1);
+
+    if (o)
+        return o;
+    for (size_t i = 0; i < len; i++)
+        plain[i] = text[i] & 0x80 ? '?' : text[i];
+    plain[len] = '\0';
+    return json_string (plain);
+}
+
+static json_t *field_to_json (const struct record *r, size_t i, int stripes)
+{
+    const void *p = (const char *)r + fields[i].offset;
+    json_t *parents;
+
+    switch (fields[i].type) {
+        case TYPE_INT32:
+            return json_integer (*(const int32_t *)p);
+        case TYPE_UINT64:
+            return json_integer (*(const uint64_t *)p);
+        case TYPE_DOUBLE:
+            return json_real (*(const double *)p);
+        case TYPE_TEXT:
+            return record_text (p);
+        case TYPE_PARENTS:
+            parents = json_array ();
+            for (int s = 0; s < stripes; s++)
+                json_array_append_new (parents, json_integer (r->parents[s]));
+            return parents;
+    }
+    return NULL;
+}
+
+json_t *record_to_json (const struct record *r, int stripes)
+{
+    json_t *values = json_array ();
+
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        if (json_array_append_new (values, field_to_json (r, i, stripes)) < 0) {
+            json_decref (values);
+            return NULL;
+        }
+    }
+    return values;
+}

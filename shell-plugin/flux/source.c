@@ -1,0 +1,277 @@
+/* source.c - what travels, at the first shell, and where it goes on each */
+#include "source.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "fetch.h"
+#include "node.h"
+#include "record.h"
+
+struct source {
+    struct bcast *b;
+    source_ready_f ready;
+    void *arg;
+    struct fault fault;
+
+    /* A walk may take long, on a slow file system, so a thread does it. */
+    pthread_t thread;
+    bool thread_started;
+    int event_fd;
+    flux_watcher_t *w;
+    unsigned char *manifest;
+    size_t manifest_size;
+
+    struct fetch *fetch;
+    struct record record; /* of the fetch */
+};
+
+json_t *source_lookup (struct bcast *b, const char *name, struct fault *f)
+{
+    flux_future_t *future = NULL;
+    json_t *archive = NULL;
+    char key[256];
+
+    snprintf (key, sizeof (key), "archive.%s", name);
+    if (!(future = flux_kvs_lookup (b->h, "primary", 0, key))
+        || flux_kvs_lookup_get_unpack (future, "o", &archive) < 0)
+        fault_set (f,
+                   errno,
+                   b->rank,
+                   errno == ENOENT ? "there is no archive '%.100s': make one with 'flux archive "
+                                     "create', or name a file with tree-bcast.file="
+                                   : "archive '%.100s' cannot be read from the KVS: %s",
+                   name,
+                   strerror (errno));
+    else
+        json_incref (archive);
+    if (!archive && f)
+        f->kind = FAULT_SOURCE;
+    flux_future_destroy (future);
+    return archive;
+}
+
+/* {rank} first: it may stand inside a template. */
+static char *replace_rank (const char *text, int rank)
+{
+    const char tag[] = "{rank}";
+    size_t size = strlen (text) * 2 + 16;
+    char *out = malloc (size);
+    size_t len = 0;
+
+    while (out && *text) {
+        /* {{rank}} is a template, not ours */
+        if (!strncmp (text, tag, strlen (tag)) && text[strlen (tag)] != '}') {
+            len += snprintf (out + len, size - len, "%d", rank);
+            text += strlen (tag);
+        }
+        else
+            out[len++] = *text++;
+    }
+    if (out)
+        out[len] = '\0';
+    return out;
+}
+
+char *source_destination (struct bcast *b, struct fault *f)
+{
+    const char *given = b->options->destination;
+    char *rendered = NULL;
+    char *result = NULL;
+
+    if (!given) {
+        if (!(given = flux_shell_getenv (b->shell, "FLUX_JOB_TMPDIR"))) {
+            fault_set (f,
+                       ENOENT,
+                       b->rank,
+                       "FLUX_JOB_TMPDIR is not set: say where to with tree-bcast.destination=");
+            return NULL;
+        }
+        return strdup (given);
+    }
+    if ((rendered = flux_shell_mustache_render (b->shell, given)))
+        result = replace_rank (rendered, b->rank);
+    free (rendered);
+    if (!result)
+        fault_set (f, ENOMEM, b->rank, "out of memory");
+    return result;
+}
+
+void source_tmp (char tmp[TMP_SIZE], const unsigned char *id, int rank)
+{
+    size_t len = snprintf (tmp, TMP_SIZE, ".flux-tree-");
+
+    for (int i = 0; i < ID_SIZE; i++)
+        len += snprintf (tmp + len, TMP_SIZE - len, "%02x", id[i]);
+    snprintf (tmp + len, TMP_SIZE - len, "-%d", rank);
+}
+
+static void *scan (void *arg)
+{
+    struct source *src = arg;
+
+    src->manifest = node_scan (src->b->options->file, &src->manifest_size, &src->fault);
+    if (eventfd_write (src->event_fd, 1) < 0)
+        abort (); /* cannot be: nobody has written before */
+    return NULL;
+}
+
+static void scanned_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *arg)
+{
+    struct source *src = arg;
+
+    (void)r;
+    (void)revents;
+    flux_watcher_stop (w);
+    pthread_join (src->thread, NULL);
+    src->thread_started = false;
+    src->ready (src, src->manifest ? NULL : &src->fault, src->arg);
+}
+
+static int begin_scan (struct source *src)
+{
+    sigset_t all;
+    sigset_t before;
+    int rc;
+
+    if ((src->event_fd = eventfd (0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0
+        || !(src->w = flux_fd_watcher_create (src->b->r,
+                                              src->event_fd,
+                                              FLUX_POLLIN,
+                                              scanned_cb,
+                                              src)))
+        return -1;
+    flux_watcher_start (src->w);
+    /* signals are for the shell's own thread */
+    sigfillset (&all);
+    pthread_sigmask (SIG_SETMASK, &all, &before);
+    rc = pthread_create (&src->thread, NULL, scan, src);
+    pthread_sigmask (SIG_SETMASK, &before, NULL);
+    if (rc != 0) {
+        errno = rc;
+        return -1;
+    }
+    src->thread_started = true;
+    return 0;
+}
+
+static void fetched (struct fetch *fetch, void *arg)
+{
+    struct source *src = arg;
+
+    if (fetch_seal (fetch, &src->fault) < 0
+        || !(src->manifest = fetch_manifest (fetch, &src->manifest_size, &src->fault)))
+        src->ready (src, &src->fault, src->arg);
+    else
+        src->ready (src, NULL, src->arg);
+}
+
+static int begin_fetch (struct source *src, const unsigned char *id, int64_t epoch_ns)
+{
+    struct bcast *b = src->b;
+    char tmp[TMP_SIZE];
+    struct fetch_config config = {
+        .name = b->options->archive,
+        .tmp = tmp,
+        .overwrite = b->options->overwrite,
+        .deliver = 1,
+        .window = b->options->window,
+        .timeout = b->options->timeout,
+        .epoch_ns = epoch_ns,
+        .rank = b->rank,
+        .record = &src->record,
+        .done = fetched,
+        .arg = src,
+    };
+    json_t *archive = NULL;
+    char *destination = NULL;
+    int rc = -1;
+
+    source_tmp (tmp, id, b->rank);
+    if ((destination = source_destination (b, &src->fault))
+        && (archive = source_lookup (b, b->options->archive, &src->fault))) {
+        config.archive = archive;
+        config.destination = destination;
+        if ((src->fetch = fetch_create (b->h, &config, &src->fault)))
+            rc = fetch_start (src->fetch, &src->fault);
+    }
+    json_decref (archive);
+    free (destination);
+    return rc;
+}
+
+struct source *source_create (struct bcast *b,
+                              const unsigned char *id,
+                              int64_t epoch_ns,
+                              source_ready_f ready,
+                              void *arg)
+{
+    struct source *src;
+    int rc;
+
+    if (!(src = calloc (1, sizeof (*src))))
+        return NULL;
+    src->b = b;
+    src->ready = ready;
+    src->arg = arg;
+    src->event_fd = -1;
+    if (b->options->file) {
+        if ((rc = begin_scan (src)) < 0)
+            fault_set (&src->fault, errno, b->rank, "%s", strerror (errno));
+    }
+    else
+        rc = begin_fetch (src, id, epoch_ns);
+    if (rc < 0)
+        ready (src, &src->fault, arg);
+    return src;
+}
+
+void source_destroy (struct source *src)
+{
+    if (src) {
+        int saved_errno = errno;
+
+        if (src->thread_started)
+            pthread_join (src->thread, NULL);
+        flux_watcher_destroy (src->w);
+        if (src->event_fd >= 0)
+            close (src->event_fd);
+        fetch_destroy (src->fetch);
+        node_free (src->manifest);
+        free (src);
+        errno = saved_errno;
+    }
+}
+
+const char *source_name (const struct source *src)
+{
+    const struct options *o = src->b->options;
+
+    return o->file ? o->file : o->archive;
+}
+
+const char *source_path (const struct source *src)
+{
+    return src->fetch ? fetch_path (src->fetch) : src->b->options->file;
+}
+
+unsigned char *source_manifest (const struct source *src, size_t *size)
+{
+    *size = src->manifest_size;
+    return src->manifest;
+}
+
+bool source_is_fetched (const struct source *src)
+{
+    return src->fetch != NULL;
+}
+
+int source_publish (struct source *src, struct fault *f)
+{
+    return fetch_publish (src->fetch, f);
+}
