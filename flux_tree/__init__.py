@@ -2,7 +2,9 @@
 
 >>> import flux_tree
 >>> result = flux_tree.broadcast("model", "/tmp/rank-{rank}", strategy="two-tree", ranks=8)
->>> result.summary()["slowest_s"]
+>>> print(result)
+
+Inside an instance of Flux, with ``handle=flux.Flux()``, it is a job on all of its nodes.
 
 Names are loaded when they are first used, so that importing the package costs nothing.
 """
@@ -25,9 +27,10 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from ._broadcast import broadcast
+    from ._broadcast import broadcast, broadcast_async
     from ._records import DTYPE as RECORD_DTYPE
     from ._records import Result
+    from ._report import records
     from .plan import Plan
     from .topology import Topology
 
@@ -46,6 +49,8 @@ __all__ = [
     "UsageError",
     "__version__",
     "broadcast",
+    "broadcast_async",
+    "records",
 ]
 
 _WHERE = {
@@ -54,6 +59,8 @@ _WHERE = {
     "Result": ("_records", "Result"),
     "Topology": ("topology", "Topology"),
     "broadcast": ("_broadcast", "broadcast"),
+    "broadcast_async": ("_broadcast", "broadcast_async"),
+    "records": ("_report", "records"),
 }
 
 

@@ -1,16 +1,16 @@
-"""The one call that a user makes."""
+"""The one call that a user makes: between processes of this machine, or inside Flux."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Iterable
-from typing import Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _local
+from . import _in_flux, _local
 from ._payload import Payload
 from ._records import Result
 from .errors import UsageError
@@ -20,19 +20,25 @@ from .strategies import Strategy
 from .strategies import plan as make_plan
 from .topology import Topology
 
-__all__ = ["broadcast"]
+if TYPE_CHECKING:
+    from ._job import BroadcastFuture
+
+__all__ = ["broadcast", "broadcast_async"]
 
 SECURITY = ("tls", "none")
+TRANSPORTS = ("direct", "content")
 
 #: More threads than this are of no use to a rank.
 MAX_WORKERS = 16
 
 
 def broadcast(
-    source: str | os.PathLike[str] | Payload,
+    source: str | os.PathLike[str] | Payload | None,
     destination: str | os.PathLike[str],
-    strategy: str | Strategy | Plan = "two-tree",
+    strategy: str | Strategy | Plan | None = None,
     *,
+    handle: Any = None,
+    nodes: int | None = None,
     ranks: int | None = None,
     topology: Topology | str | None = None,
     members: Iterable[int] | None = None,
@@ -44,29 +50,41 @@ def broadcast(
     bandwidth: float | None = None,
     measure_clock: bool = False,
     progress: Callable[[NDArray[np.void]], None] | None = None,
+    transport: str = "direct",
+    archive: str | None = None,
+    interface: str | None = None,
+    window: int | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> Result:
     """Broadcast a file or a directory from rank 0 to every rank, and time each of them.
 
-    The ranks are processes of this machine, each with a destination of its own. Rank 0 reads the
-    source; if it is among the members (it is, unless `members` or the strategy say otherwise), it
-    makes a copy at its own destination like all others. Either every rank gets the data under its
-    final name, or none does.
+    Without `handle`, the ranks are processes of this machine. With it, they are the shells of a
+    job that is submitted to that instance of Flux, one on each node, and this waits for its end.
+    Rank 0 reads the source; if it is among the members (it is, unless `members` or the strategy
+    say otherwise), it makes a copy at its own destination like all others. Either every rank gets
+    the data under its final name, or none does.
 
     Parameters
     ----------
     source : path-like or Payload
         A regular file or a directory; or one that was scanned already, to know its size before.
+        In Flux, of the first node. None with `archive`.
     destination : path-like
         As in ``cp``: an existing directory receives the source under its own name, anything else
-        is the new name. ``{rank}`` stands for the rank, and is needed with more than one.
-    strategy : str, Strategy or Plan, default "two-tree"
+        is the new name. ``{rank}`` stands for the rank, and is needed where ranks share a machine.
+        In Flux also the shell's templates, such as ``{{tmpdir}}``.
+    strategy : str, Strategy or Plan, optional
         By name (``flux-tree strategies`` lists them), an object of a class of your own, or a
-        finished plan.
+        finished plan. "two-tree" if not given; with ``transport="content"``, "all".
+    handle : flux.Flux, optional
+        The instance of Flux to run in.
+    nodes : int, optional
+        Flux only: how many; the first of the instance that are up. All, if not given.
     ranks : int, optional
-        How many. As many as the topology or the plan has, or 8.
+        How many. As many as the topology or the plan has, or 8. In Flux the same as `nodes`.
     topology : Topology or str, optional
         The tree that strategies such as "tbon" and "leaves" start from, as a spec ("kary:2") or a
-        `Topology`. Flux's own default, "kary:32", if not given.
+        `Topology`. Flux's own default, "kary:32", if not given; in Flux, the instance's own.
     members : iterable of int, optional
         The ranks that want the data; all, if not given.
     chunk_size : int, optional
@@ -81,13 +99,26 @@ def broadcast(
         Threads of each rank that move data, at most 16; the processors divided by the ranks, up to
         4, if not given.
     bandwidth : float, optional
-        Of one NIC, bytes per second, to reckon the limit with. Measured, one stream through the
-        loopback interface, if not given.
+        Of one NIC, bytes per second, to reckon the limit with. If not given, one stream through
+        the loopback interface is measured; in Flux, the limit is unknown then.
     measure_clock : bool, default False
-        Measure the offsets of the ranks' clocks although they share one.
+        Not in Flux: measure the offsets of the ranks' clocks although they share one.
     progress : callable, optional
-        Called about 20 times a second with the records (`flux_tree.RECORD_DTYPE`) as they are;
-        ``records["bytes_in"]`` grows up to the size of the payload on each receiving rank.
+        Called some times a second with the records (`flux_tree.RECORD_DTYPE`) as they are;
+        ``records["bytes_in"]`` grows up to the size of the payload on each receiving rank. In
+        Flux, the fields ``state`` and ``bytes_in`` alone are filled in before the end.
+    transport : {"direct", "content"}, default "direct"
+        Flux only: "content" goes through the content cache of the brokers, along their tree. A
+        source becomes an archive of Flux for as long as that takes.
+    archive : str, optional
+        Flux only: the name of an archive that is there, to be extracted in the directory
+        `destination`, instead of a source.
+    interface : str, optional
+        Flux only: the network interface that the ranks use; that of the TBON, if not given.
+    window : int, optional
+        Flux only, with ``transport="content"``: requests of a rank at the same time.
+    notify : callable, optional
+        Flux only: called with one line when the job has to wait for nodes.
 
     Returns
     -------
@@ -102,23 +133,53 @@ def broadcast(
     DestinationError
         If a destination exists, or cannot be written.
     BroadcastError
-        If a rank is lost or the transfer fails.
+        If a rank is lost or the transfer fails; in Flux also if the job does.
+    Cancelled
+        If somebody cancelled the job.
+    KeyboardInterrupt
+        After a Ctrl-C, when everything is cleaned up; in Flux, when the job has gone.
 
     Examples
     --------
     >>> result = flux_tree.broadcast("model", "/tmp/rank-{rank}", "chain", ranks=8)
     >>> result.summary()["slowest_s"]
+    >>> print(flux_tree.broadcast("model", "/tmp/model", handle=flux.Flux()))
     """
+    if handle is not None:
+        if measure_clock:
+            raise UsageError("measure_clock: not in Flux, where clocks are compared if they differ")
+        return broadcast_async(
+            source,
+            destination,
+            strategy,
+            handle=handle,
+            nodes=_one_of(nodes, ranks),
+            topology=topology,
+            members=members,
+            chunk_size=chunk_size,
+            security=security,
+            overwrite=overwrite,
+            timeout=timeout,
+            workers=workers,
+            bandwidth=bandwidth,
+            progress=progress,
+            transport=transport,
+            archive=archive,
+            interface=interface,
+            window=window,
+            notify=notify,
+        ).finish()
     begin = time.monotonic()
-    if security not in SECURITY:
-        raise UsageError(f"security {security!r}: must be one of {', '.join(SECURITY)}")
-    if not timeout > 0:
-        raise UsageError(f"timeout {timeout!r}: must be above 0 seconds")
-    if workers is not None and (workers != int(workers) or workers < 1):
-        raise UsageError(f"workers {workers!r}: must be a whole number of at least 1")
-    if bandwidth is not None and not bandwidth > 0:
-        raise UsageError(f"bandwidth {bandwidth!r}: must be above 0 bytes per second")
-    plan = _make_plan(strategy, topology, ranks, members)
+    _check(security, timeout, workers, bandwidth, transport)
+    given = {"nodes": nodes, "archive": archive, "interface": interface, "window": window}
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"{name} {value!r}: only inside Flux, give handle=flux.Flux() as well")
+    if transport != "direct":
+        raise UsageError(f"transport {transport!r}: only inside Flux, give handle=flux.Flux() too")
+    if source is None:
+        raise UsageError("source: there is none, give a file or a directory")
+    plan = _make_plan("two-tree" if strategy is None else strategy, topology, ranks, members)
     text = os.fsdecode(destination)
     if not text or "\0" in text:
         raise UsageError(f"destination {text!r}: no path, give a file or a directory")
@@ -160,6 +221,146 @@ def broadcast(
         elapsed=elapsed,
         measured=bandwidth is None,
     )
+
+
+def broadcast_async(
+    source: str | os.PathLike[str] | Payload | None,
+    destination: str | os.PathLike[str],
+    strategy: str | Strategy | Plan | None = None,
+    *,
+    handle: Any = None,
+    nodes: int | None = None,
+    topology: Topology | str | None = None,
+    members: Iterable[int] | None = None,
+    chunk_size: int | None = None,
+    security: str = "tls",
+    overwrite: bool = False,
+    timeout: float = 60.0,
+    workers: int | None = None,
+    bandwidth: float | None = None,
+    progress: Callable[[NDArray[np.void]], None] | None = None,
+    transport: str = "direct",
+    archive: str | None = None,
+    interface: str | None = None,
+    window: int | None = None,
+    notify: Callable[[str], None] | None = None,
+) -> BroadcastFuture:
+    """Submit a broadcast inside Flux, and return while it is under way.
+
+    Parameters
+    ----------
+    source, destination, strategy, nodes, topology, members, chunk_size, security, overwrite, \
+    timeout, workers, bandwidth, progress, transport, archive, interface, window, notify
+        As of `broadcast`. Callbacks are called while somebody waits for the future, or the
+        reactor runs.
+    handle : flux.Flux, optional
+        The instance of Flux; the one around, if not given.
+
+    Returns
+    -------
+    BroadcastFuture
+        A future as those of flux-python: ``then(callback)``, ``wait_for(timeout)``,
+        ``is_ready()``, ``get_jobid()``, ``cancel()``, and ``get_result()`` (or ``get()``), which
+        waits, and returns the `Result` or raises what `broadcast` raises.
+
+    Raises
+    ------
+    UsageError, PlanError, TopologyError
+        If a parameter makes no sense, or there is no Flux.
+    BroadcastError
+        If Flux refuses the job.
+
+    Examples
+    --------
+    >>> handle = flux.Flux()
+    >>> future = flux_tree.broadcast_async("model", "/tmp/model", handle=handle)
+    >>> future.then(lambda f: print(f.get_result()))
+    >>> handle.reactor_run()
+    """
+    _check(security, timeout, workers, bandwidth, transport)
+    for name, value in (("source", source), ("archive", archive)):
+        if value is not None and not os.fspath(_path(value)):
+            raise UsageError(f"{name}: it is empty, give a name")
+    if (source is None) == (archive is None):
+        raise UsageError("source: give either a file or a directory, or the name of an archive")
+    if window is not None and transport != "content":
+        raise UsageError(f"window {window}: of transport 'content' only, leave it out")
+    text = os.fsdecode(destination)
+    if nodes is None and isinstance(strategy, Plan):
+        nodes = strategy.size
+    if nodes is None and isinstance(topology, Topology):
+        nodes = topology.size
+    from ._flux import connect, import_flux
+
+    import_flux()
+    from ._job import submit
+    from ._staging import stage
+
+    if handle is None:
+        handle = connect()
+    chosen = _in_flux.choose_nodes(handle, nodes)
+    _in_flux.check_destination(text, chosen.hosts)
+    options = _in_flux.plan_options(handle, chosen, strategy, topology, members)
+    options.update(
+        {"transport": transport, "security": security, "timeout": timeout, "overwrite": overwrite}
+    )
+    more = {
+        "chunk-size": chunk_size,
+        "workers": workers,
+        "interface": interface,
+        "window": window,
+        "archive": archive,
+    }
+    options.update({name: value for name, value in more.items() if value is not None})
+    options["destination"] = _in_flux.absolute(text)
+    close = None
+    if source is not None and transport == "content":
+        staged = stage(handle, _path(source), options["destination"], chosen.hosts)
+        options.update(archive=staged.name, destination=staged.destination)
+        close = staged.remove
+    elif source is not None:
+        options["file"] = _in_flux.absolute(_path(source))
+    try:
+        return submit(
+            handle,
+            options,
+            len(chosen.ranks),
+            chosen.constraint,
+            bandwidth=bandwidth,
+            progress=progress,
+            notify=notify,
+            close=close,
+        )
+    except BaseException:
+        if close is not None:
+            close()
+        raise
+
+
+def _path(source: str | os.PathLike[str] | Payload) -> str:
+    return source.source if isinstance(source, Payload) else os.fsdecode(source)
+
+
+def _one_of(nodes: int | None, ranks: int | None) -> int | None:
+    if nodes is not None and ranks is not None and nodes != ranks:
+        raise UsageError(f"ranks {ranks}: in Flux they are the nodes, and nodes is {nodes}")
+    return ranks if nodes is None else nodes
+
+
+def _check(
+    security: str, timeout: float, workers: int | None, bandwidth: float | None, transport: str
+) -> None:
+    """Refuse parameters that make no sense anywhere."""
+    if security not in SECURITY:
+        raise UsageError(f"security {security!r}: must be one of {', '.join(SECURITY)}")
+    if transport not in TRANSPORTS:
+        raise UsageError(f"transport {transport!r}: must be one of {', '.join(TRANSPORTS)}")
+    if not timeout > 0:
+        raise UsageError(f"timeout {timeout!r}: must be above 0 seconds")
+    if workers is not None and (workers != int(workers) or workers < 1):
+        raise UsageError(f"workers {workers!r}: must be a whole number of at least 1")
+    if bandwidth is not None and not bandwidth > 0:
+        raise UsageError(f"bandwidth {bandwidth!r}: must be above 0 bytes per second")
 
 
 def _make_plan(
