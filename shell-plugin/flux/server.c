@@ -54,6 +54,8 @@ struct server {
     double start;             /* seconds since 1970 */
     json_t *report;
     flux_future_t *commit;    /* of the report */
+    bool committed;
+    bool ending;              /* it only waits for that */
     struct fault fault;       /* that explains the failure */
     bool publishing;
 };
@@ -620,19 +622,33 @@ static json_t *make_report (struct server *s)
                       "records", make_records (s));
 }
 
+static void commit_cb (flux_future_t *f, void *arg)
+{
+    struct server *s = arg;
+
+    /* nobody wants to lose a job over its report, but who reads it must know */
+    if (flux_future_get (f, NULL) < 0)
+        shell_warn ("no report in the KVS: %s", future_strerror (f, errno));
+    s->committed = true;
+    if (s->ending)
+        flux_reactor_stop (s->b->r);
+}
+
 static void begin_report (struct server *s)
 {
+    /* an answer that comes before somebody listens for it is lost */
     if (!(s->report = make_report (s)))
         shell_warn ("no report: out of memory");
-    else if (!(s->commit = jobreport_commit (s->b, s->report)))
+    else if (!(s->commit = jobreport_commit (s->b, s->report))
+             || flux_future_then (s->commit, s->b->options->timeout, commit_cb, s) < 0)
         shell_warn ("no report: %s", strerror (errno));
 }
 
-/* Nobody wants to lose a job over its report, but who reads it must know. */
 static void end_report (struct server *s)
 {
-    if (s->commit && flux_future_get (s->commit, NULL) < 0)
-        shell_warn ("no report in the KVS: %s", future_strerror (s->commit, errno));
+    s->ending = true;
+    if (s->commit && !s->committed && !s->b->terminated)
+        flux_reactor_run (s->b->r, 0);
     if (s->report && s->b->options->report)
         jobreport_write (s->b, s->report);
 }
