@@ -197,6 +197,38 @@ class Topology:
         return topology
 
     @classmethod
+    def from_instance(cls, handle: Any = None) -> Topology:
+        """Return the tree of a running Flux instance, over its broker ranks.
+
+        Parameters
+        ----------
+        handle : flux.Flux, optional
+            The instance; the one around, if not given.
+
+        Returns
+        -------
+        Topology
+            Its ``spec`` is the instance's ``tbon.topo``.
+
+        Raises
+        ------
+        UsageError
+            If Flux's Python bindings are not there, or no instance can be reached, or it does not
+            answer.
+        """
+        from ._flux import connect
+
+        handle = connect(handle)
+        try:
+            tree = handle.rpc("overlay.topology", {"rank": 0}).get()
+            spec = handle.attr_get("tbon.topo")
+        except OSError as exc:
+            raise UsageError(
+                f"the topology of the instance cannot be had ({exc.strerror or exc})"
+            ) from None
+        return cls.from_overlay(tree, spec)
+
+    @classmethod
     def from_status(cls, text: str, spec: str = "custom") -> Topology:
         """Return the topology that ``flux overlay status`` drew.
 
