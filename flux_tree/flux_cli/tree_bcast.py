@@ -147,9 +147,7 @@ def _absolute(option, cwd):
     relative = [
         key
         for key in ("file", "report")
-        if isinstance(keys.get(key), str)
-        and keys[key]
-        and not keys[key].startswith(("/", "{{"))
+        if isinstance(keys.get(key), str) and keys[key] and not keys[key].startswith(("/", "{{"))
     ]
     if not relative:
         return option
@@ -167,8 +165,9 @@ def _refuse_other_rc(options, name, cwd):
             text = os.fsdecode(stream.read())
     except OSError as exc:
         raise ValueError(
-            "{}={}: cannot be read here ({}), and --tree-bcast must know that it sources"
-            " {}".format(name, given, exc.strerror, RC_NAME)
+            "{}={}: cannot be read here ({}), and --tree-bcast must know that it sources {}".format(
+                name, given, exc.strerror, RC_NAME
+            )
         ) from None
     if name == "initrc" and "userrc" in text:
         return
@@ -251,8 +250,9 @@ def _ask_python(python, option, nodes):
         )
     except OSError as exc:
         raise ValueError(
-            "FLUX_TREE_PYTHON={}: cannot be run ({}), set it anew with"
-            " 'flux-tree env'".format(python, exc.strerror)
+            "FLUX_TREE_PYTHON={}: cannot be run ({}), set it anew with 'flux-tree env'".format(
+                python, exc.strerror
+            )
         ) from None
     out, err = process.communicate(json.dumps(request).encode())
     if process.returncode != 0:
