@@ -58,8 +58,9 @@ def create(
         If a name makes no sense, or no instance can be reached.
     """
     name = _name(name)
-    single = isinstance(paths, (str, os.PathLike))
-    texts = [os.fspath(p) for p in ([paths] if single else paths)]  # type: ignore[list-item, union-attr]
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
+    texts = [os.fspath(path) for path in paths]
     if not texts:
         raise UsageError(f"archive '{name}': no paths, give what goes into it")
     where = os.fspath(directory) if directory is not None else os.getcwd()

@@ -38,9 +38,9 @@ class TreeBcastPlugin(CLIPlugin):
       flux run -N16 --tree-bcast=my_tree.py:MyTree ./app
 
     Without file=, the archive "main" travels, which 'flux archive create' made.
-    It goes to FLUX_JOB_TMPDIR if destination= does not say otherwise. The other
-    keys, and what each of them means, are in docs/flux.md of flux-tree;
-    'flux tree strategies' lists the strategies.
+    It goes to FLUX_JOB_TMPDIR if destination= does not say otherwise (flux alloc
+    and flux batch need it). The other keys, and what each of them means, are in
+    docs/flux.md of flux-tree; 'flux tree strategies' lists the strategies.
 
     Each key may be given as -o tree-bcast.KEY=VALUE too. A job with this option
     never starts without its data: where the plugin is missing, it fails.
@@ -86,6 +86,11 @@ class TreeBcastPlugin(CLIPlugin):
 
     def _complete(self, option, jobspec):
         """Return the option as it goes into the jobspec, or raise ValueError."""
+        if self.prog in ("alloc", "batch") and "destination" not in _as_dict(option):
+            raise ValueError(
+                f"option tree-bcast: programs in flux {self.prog} do not see the FLUX_JOB_TMPDIR"
+                " of the job that they run in, so say destination="
+            )
         option = _absolute(option, jobspec.cwd or os.getcwd())
         nodes = _node_count(jobspec)
         key = json.dumps([option, nodes], sort_keys=True)
@@ -110,7 +115,7 @@ def _items(match):
 
 def _words(text):
     """Read "STRATEGY,key=value,flag" as the shell plugin does."""
-    found = {}
+    found = {}  # type: dict[str, str]
     for i, word in enumerate(text.split(",")):
         key, equals, value = word.partition("=")
         if i == 0 and not equals:
@@ -136,7 +141,7 @@ def _as_dict(option):
 def _merge(option, more):
     for key, value in more.items():
         if key in option:
-            raise ValueError("option tree-bcast: {} is given twice, give it once".format(key))
+            raise ValueError(f"option tree-bcast: {key} is given twice, give it once")
         option[key] = value
     return option
 
@@ -165,9 +170,8 @@ def _refuse_other_rc(options, name, cwd):
             text = os.fsdecode(stream.read())
     except OSError as exc:
         raise ValueError(
-            "{}={}: cannot be read here ({}), and --tree-bcast must know that it sources {}".format(
-                name, given, exc.strerror, RC_NAME
-            )
+            f"{name}={given}: cannot be read here ({exc.strerror}), and --tree-bcast must know"
+            f" that it sources {RC_NAME}"
         ) from None
     if name == "initrc" and "userrc" in text:
         return
@@ -218,7 +222,7 @@ def _checked(option, nodes):
 def _ask_plugin(option):
     """Return what the shell plugin has against an option; None if nothing."""
     loader = importlib.machinery.ExtensionFileLoader("flux_tree._plugin", PLUGIN)
-    spec = importlib.util.spec_from_loader("flux_tree._plugin", loader)
+    spec = importlib.machinery.ModuleSpec("flux_tree._plugin", loader, origin=PLUGIN)
     module = importlib.util.module_from_spec(spec)
     fault = module.ffi.new("struct fault *")
     if module.lib.options_check(json.dumps(option).encode(), fault) < 0:
@@ -250,9 +254,8 @@ def _ask_python(python, option, nodes):
         )
     except OSError as exc:
         raise ValueError(
-            "FLUX_TREE_PYTHON={}: cannot be run ({}), set it anew with 'flux-tree env'".format(
-                python, exc.strerror
-            )
+            f"the Python of flux_tree, {python}: cannot be run ({exc.strerror}), set it anew with"
+            " 'flux-tree env'"
         ) from None
     out, err = process.communicate(json.dumps(request).encode())
     if process.returncode != 0:
