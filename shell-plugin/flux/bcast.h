@@ -60,6 +60,8 @@ void server_begin (struct server *s);
  * unless that is to be ignored.
  */
 void server_end (struct server *s);
+/* A shell has died. */
+void server_lost (struct server *s, int rank);
 /* Removes what was fetched and has no final name; the rest of the server stays
  * for as long as somebody may ask it.
  */

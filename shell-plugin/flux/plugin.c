@@ -41,6 +41,9 @@
 /* How long a shell that has failed waits to be ended with its job, seconds. */
 #define GRACE 10.
 
+/* Some other plugin may end this shell at any time: exit_cb () cleans up. */
+static struct bcast *current;
+
 const char *bcast_host (struct bcast *b, int rank)
 {
     const char *name = "unknown host";
@@ -57,6 +60,8 @@ flux_future_t *bcast_rpc (struct bcast *b, const char *method, json_t *o, int fl
 static void bcast_destroy (struct bcast *b)
 {
     if (b) {
+        if (current == b)
+            current = NULL;
         client_destroy (b->client);
         server_destroy (b->server);
         options_destroy (b->options);
@@ -105,8 +110,8 @@ static void timer_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *a
     flux_reactor_stop (r);
 }
 
-/* The job ends: whoever failed first has said why, so there is nothing to say
- * here, unless nobody did.
+/* The job ends: the first shell has said why, unless it is the one that is
+ * missed.
  */
 static void wait_for_end (struct bcast *b)
 {
@@ -115,7 +120,7 @@ static void wait_for_end (struct bcast *b)
     if (b->server)
         server_close (b->server);
     flux_watcher_start (w);
-    if (!b->terminated)
+    if (!b->terminated && !b->fault.text[0])
         flux_reactor_run (b->r, 0);
     if (!b->terminated)
         shell_die (1, "%s", b->fault.text[0] ? b->fault.text : "the broadcast has failed");
@@ -151,6 +156,28 @@ static void run (struct bcast *b)
         flux_watcher_destroy (w[i]);
 }
 
+static void exit_cb (void)
+{
+    if (current) {
+        client_destroy (current->client);
+        if (current->server)
+            server_close (current->server);
+    }
+}
+
+static int lost_cb (flux_plugin_t *p, const char *topic, flux_plugin_arg_t *args, void *data)
+{
+    struct bcast *b = flux_plugin_aux_get (p, "tree-bcast");
+    int rank;
+
+    (void)topic;
+    (void)data;
+    if (b && b->server
+        && flux_plugin_arg_unpack (args, FLUX_PLUGIN_ARG_IN, "{s:i}", "shell_rank", &rank) == 0)
+        server_lost (b->server, rank);
+    return 0;
+}
+
 static int init_cb (flux_plugin_t *p, const char *topic, flux_plugin_arg_t *args, void *data)
 {
     flux_shell_t *shell = flux_plugin_get_shell (p);
@@ -167,6 +194,9 @@ static int init_cb (flux_plugin_t *p, const char *topic, flux_plugin_arg_t *args
     if (!(b = bcast_create (shell, config))
         || flux_plugin_aux_set (p, "tree-bcast", b, (flux_free_f)bcast_destroy) < 0)
         shell_die_errno (1, "cannot set up the broadcast");
+    current = b;
+    if (atexit (exit_cb) != 0)
+        shell_die (1, "cannot set up the broadcast: out of memory");
     /* one shell is enough to say it */
     if (!b->options && b->rank == 0)
         shell_die (1, "%s", b->fault.text);
@@ -192,6 +222,7 @@ static int post_init_cb (flux_plugin_t *p, const char *topic, flux_plugin_arg_t 
 static const struct flux_plugin_handler handlers[] = {
     { "shell.init", init_cb, NULL },
     { "shell.post-init", post_init_cb, NULL },
+    { "shell.lost", lost_cb, NULL },
     { 0 },
 };
 

@@ -56,6 +56,8 @@ struct server {
     flux_future_t *commit;    /* of the report */
     bool committed;
     bool ending;              /* it only waits for that */
+    bool ended;
+    bool lost;                /* a shell */
     struct fault fault;       /* that explains the failure */
     bool publishing;
 };
@@ -95,7 +97,7 @@ static bool explains (const struct fault *f, const struct fault *than)
 static void fail (struct server *s, const struct fault *f)
 {
     if (s->stage == FAILED) {
-        if (explains (f, &s->fault))
+        if (!s->lost && explains (f, &s->fault))
             s->fault = *f;
         return;
     }
@@ -491,6 +493,20 @@ static void limit_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *a
     fail (s, &f);
 }
 
+void server_lost (struct server *s, int rank)
+{
+    struct fault f = { 0 };
+
+    if (rank < 0 || rank >= s->b->size || s->ended)
+        return;
+    fault_set (&f, ECONNRESET, rank, "its shell has died");
+    fail (s, &f);
+    /* whatever else fails, fails because of that */
+    if (!s->lost)
+        s->fault = f;
+    s->lost = true;
+}
+
 struct server *server_create (struct bcast *b)
 {
     struct server *s;
@@ -674,6 +690,7 @@ void server_end (struct server *s)
         begin_report (s);
     end_report (s);
     server_close (s);
+    s->ended = true;
     if (s->stage == DONE)
         return;
     if (f->rank >= 0)
