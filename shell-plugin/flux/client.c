@@ -318,7 +318,8 @@ static int setup (struct client *c, json_t *o, struct fault *f)
     c->epoch_ns = clock_ns () - age_ns;
     if (!present)
         return 0;
-    if (deliver && !(dest = source_destination (c->b, f)))
+    /* a relay has its data there as well, for as long as it passes it on */
+    if ((deliver || !c->b->options->content) && !(dest = source_destination (c->b, f)))
         return -1;
     if (c->b->options->content)
         rc = deliver ? make_fetch (c, o, dest, f) : 0;
