@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -92,3 +95,20 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@contextmanager
+def instance(top: Path, size: int, *options: str) -> Iterator[str]:
+    """Run an instance of Flux with real brokers; give its URI."""
+    os.mkfifo(top / "end")
+    script = f"echo $FLUX_URI >{top}/uri.new; mv {top}/uri.new {top}/uri; read x <{top}/end"
+    command = ["flux", "start", f"--test-size={size}", *options, "sh", "-c", script]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        while not (top / "uri").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        yield (top / "uri").read_text().strip()
+    finally:
+        (top / "end").write_text("now\n")
+        assert process.wait(60) == 0
