@@ -184,6 +184,10 @@ def remove(folders: Folders, destdir: Path = Path("/")) -> list[Path]:
             f"{_below(destdir, folders.private / LIST)}: no such file, so nothing is installed"
         )
     gone = []
+    # what Flux's interpreter made of the CLI plugin
+    cache = _below(destdir, folders.cli) / "__pycache__"
+    compiled = [Path("/", p.relative_to(destdir)) for p in cache.glob(f"{Path(CLI_NAME).stem}.*")]
+    known += compiled
     files = [p for p in known if not _is_folder(_below(destdir, p))]
     # what leads to the private folder goes first, the list of all last
     order = sorted(files, key=lambda p: (folders.private in p.parents, p.name == LIST))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shlex
@@ -50,9 +51,9 @@ def environment() -> list[Line]:
         If flux-tree is in a folder whose name cannot stand in a list of folders.
     """
     lines = [
-        # flux-shell takes the folder as a pattern of glob(3)
+        # both take the folder as a pattern: flux-shell as that of glob(3), flux run as Python's
         ("FLUX_SHELL_RC_PATH", glob_escape(str(RC_FILE.parent)), "prepend"),
-        ("FLUX_CLI_PLUGINPATH", str(CLI_FOLDER), "prepend"),
+        ("FLUX_CLI_PLUGINPATH", glob.escape(str(CLI_FOLDER)), "prepend"),
     ]
     commands = command_folder()
     if commands is not None:
