@@ -296,8 +296,7 @@ def broadcast_async(
     from ._job import submit
     from ._staging import stage
 
-    if handle is None:
-        handle = connect()
+    handle = connect(handle)
     chosen = _in_flux.choose_nodes(handle, nodes)
     _in_flux.check_destination(text, chosen.hosts)
     options = _in_flux.plan_options(handle, chosen, strategy, topology, members)

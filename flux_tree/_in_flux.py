@@ -57,7 +57,8 @@ def choose_nodes(handle: Any, count: int | None) -> Nodes:
     from flux.hostlist import Hostlist
     from flux.resource import resource_list
 
-    known = resource_list(handle).get()
+    with handle.in_reactor():  # else flux-python takes Ctrl-C away from Python
+        known = resource_list(handle).get()
     every = [int(r) for r in known.all.ranks]
     up = [int(r) for r in known.up.ranks]
     if count is None and len(up) < len(every):

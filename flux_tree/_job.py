@@ -444,7 +444,8 @@ def submit(
     if ranks is not None:
         spec.setattr("system.constraints", {"ranks": [ranks]})
     try:
-        jobid = flux.job.submit(handle, spec)
+        with handle.in_reactor():  # else flux-python takes Ctrl-C away from Python
+            jobid = flux.job.submit(handle, spec)
     except OSError as exc:
         raise BroadcastError(f"Flux refuses the job: {exc.strerror}") from None
     return BroadcastFuture(Job(handle, jobid, size, **about))

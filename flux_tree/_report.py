@@ -17,6 +17,7 @@ from .errors import (
     Cancelled,
     DestinationError,
     FluxTreeError,
+    PlanError,
     SourceError,
     UsageError,
 )
@@ -66,15 +67,14 @@ def records(jobid: int | str, handle: Any = None, bandwidth: float | None = None
     import_flux()
     from flux.job import JobID
 
-    if handle is None:
-        handle = connect()
+    handle = connect(handle)
     try:
         number = JobID(jobid)
+        name = str(number.f58)
     except (ValueError, TypeError, OverflowError):
         raise UsageError(
             f"job {str(jobid)!r}: no id of a job, give one as 'flux jobs' does"
         ) from None
-    name = str(number.f58)
     text = _lookup(handle, number, name, REPORT)
     if text is not None:
         return parse(text, f"job {name}", jobid=name, bandwidth=bandwidth)
@@ -148,6 +148,8 @@ def parse(
             hosts=tuple(data["hosts"]),
             error=None if data["ok"] else str(error_of(data)),
         )
+    except PlanError as exc:
+        raise UsageError(f"{what}: no report of a broadcast ({exc})") from None
     except (KeyError, IndexError, TypeError, ValueError) as exc:
         raise UsageError(f"{what}: no report of a broadcast ({exc!r})") from None
 
@@ -215,7 +217,8 @@ def _lookup(handle: Any, jobid: int, name: str, key: str) -> str | None:
     """Return a key of a job as text; None if there is no such key or job."""
     request = {"id": int(jobid), "keys": [key], "flags": 0}
     try:
-        value: str = handle.rpc("job-info.lookup", request).get()[key]
+        with handle.in_reactor():  # else flux-python takes Ctrl-C away from Python
+            value: str = handle.rpc("job-info.lookup", request).get()[key]
     except FileNotFoundError:
         return None
     except OSError as exc:

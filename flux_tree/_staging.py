@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import socket
@@ -68,17 +67,16 @@ def stage(handle: Any, source: str, destination: str, hosts: list[str]) -> Stage
         raise SourceError(f"source {source}: no such file or directory")
     into = _is_directory(destination, hosts)
     directory, wanted = (destination, own) if into else os.path.split(destination)
-    if os.path.isdir(real) and not into:
-        where, what = real, "."
-        directory = destination
-    else:
-        where, what = os.path.split(real)
-        if "{" in wanted:
-            raise UsageError(
-                f"destination {destination}: through the content cache a file has one name on all"
-                f" ranks: give a directory, as in {destination}/"
-            )
-    archive.create(what, name=name, directory=where, handle=handle)
+    where, what = os.path.split(real)
+    if "{" in wanted and not os.path.isdir(real):
+        raise UsageError(
+            f"destination {destination}: through the content cache a file has one name on all"
+            f" ranks: give a directory, as in {destination}/"
+        )
+    if "{" in wanted:  # another name on each rank: what is in the directory goes there
+        where, what, directory = real, ".", destination
+    # mapped files are read where they are, but only by the broker of rank 0
+    archive.create(what, name, directory=where, mmap=handle.get_rank() == 0, handle=handle)
     staged = Staged(name, directory, lambda: archive.remove(name, handle=handle))
     try:
         if what not in (".", wanted):
@@ -115,5 +113,5 @@ def _rename(handle: Any, name: str, old: str, new: str) -> None:
         first, slash, rest = entry["path"].partition("/")
         if first == old:
             entry["path"] = new + slash + rest
-    flux.kvs.put(handle, key, json.dumps(entries))
+    flux.kvs.put(handle, key, entries)
     flux.kvs.commit(handle)
