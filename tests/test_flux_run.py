@@ -99,7 +99,8 @@ def test_all_commands_have_it(cwd, prog):
 def test_many_jobs_of_one_command(cwd):
     show = "sh -c 'cat $FLUX_JOB_TMPDIR/f'"
     script = (
-        f"flux bulksubmit --quiet --watch -N2 --tree-bcast=my.py:Star,file={{}} {show} ::: f f &&"
+        "flux bulksubmit --quiet --watch -N2 --tree-bcast=my.py:Star -o tree-bcast.file={}"
+        f" {show} ::: f f &&"
         f" flux submit --quiet --watch --cc=1-2 -N2 --tree-bcast=my.py:Star,file=f {show}"
     )
     run = in_instance(script, cwd=cwd)

@@ -48,7 +48,6 @@ class TreeBcastPlugin(CLIPlugin):
 
     def __init__(self, prog, version=None):
         super().__init__(prog, prefix=None)
-        self._known = {}
         self.add_option(
             "--tree-bcast",
             metavar="STRATEGY[,KEY=VALUE..]",
@@ -60,6 +59,8 @@ class TreeBcastPlugin(CLIPlugin):
 
         Flux itself keeps only the last of them, or stops with a message about strings.
         """
+        # what flux bulksubmit and --cc pass on is only what was set on args itself
+        args.tree_bcast = getattr(args, "tree_bcast", None)
         setopt = getattr(args, "setopt", None) or []
         mine = [m for m in map(SETOPT.fullmatch, setopt) if m]
         if len(mine) > 1 and any(m.group("key") is None for m in mine):
@@ -92,11 +93,7 @@ class TreeBcastPlugin(CLIPlugin):
                 " of the job that they run in, so say destination="
             )
         option = _absolute(option, jobspec.cwd or os.getcwd())
-        nodes = _node_count(jobspec)
-        key = json.dumps([option, nodes], sort_keys=True)
-        if key not in self._known:
-            self._known[key] = _checked(option, nodes)
-        return self._known[key]
+        return _checked(option, _node_count(jobspec))
 
 
 def _items(match):
