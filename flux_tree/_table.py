@@ -19,6 +19,7 @@ __all__ = [
     "ResultTable",
     "figure_lines",
     "result_figures",
+    "result_header",
     "result_table",
     "result_text",
     "table_lines",

@@ -20,7 +20,7 @@ COMPLETE_VAR = "_FLUX_TREE_COMPLETE"
 
 #: The commands, as `flux-tree --help` groups them: name, and the module in this package.
 SECTIONS: dict[str, dict[str, str]] = {
-    "Broadcast": {"bcast": "bcast"},
+    "Broadcast": {"bcast": "bcast", "report": "report"},
     "Trees": {
         "topology": "topology",
         "designs": "designs",

@@ -111,22 +111,26 @@ def tree_text(parents: NDArray[Any], label: Callable[[int], str] = str) -> str:
 
 
 @contextmanager
-def progress_bar(total: int, receivers: int) -> Iterator[Callable[[NDArray[Any]], None] | None]:
+def progress_bar(
+    total: int | Callable[[], int | None], receivers: int | None, quiet: bool = False
+) -> Iterator[Callable[[NDArray[Any]], None] | None]:
     """Show on standard error, if that is a terminal, how far a broadcast is.
 
     Parameters
     ----------
-    total : int
-        Bytes of the payload.
-    receivers : int
-        How many ranks get it from another.
+    total : int or callable
+        Bytes of the payload; or what returns them, or None as long as they are not known.
+    receivers : int or None
+        How many ranks get it from another; as many as have begun, if None.
+    quiet : bool, default False
+        Show nothing.
 
     Yields
     ------
     callable or None
         For `flux_tree.broadcast` to call with the records; None if there is nothing to show.
     """
-    if not on_terminal(sys.stderr) or not receivers:
+    if quiet or not on_terminal(sys.stderr) or receivers == 0:
         yield None
         return
     from rich.console import Console
@@ -135,7 +139,6 @@ def progress_bar(total: int, receivers: int) -> Iterator[Callable[[NDArray[Any]]
     from .._records import STATES
     from ..units import format_bytes
 
-    size = format_bytes(total)
     received = STATES.index("received")
     with Progress(
         TextColumn("{task.percentage:>3.0f}%"),
@@ -146,14 +149,19 @@ def progress_bar(total: int, receivers: int) -> Iterator[Callable[[NDArray[Any]]
         transient=True,
         expand=True,
     ) as bar:
-        task = bar.add_task("", total=max(total, 1) * receivers, state="")
+        task = bar.add_task("", total=None, state="")
 
         def update(records: NDArray[Any]) -> None:
             others = records[1:]
+            size = total() if callable(total) else total
+            count = int((others["state"] > 0).sum()) if receivers is None else receivers
+            if size is None or count == 0:
+                return
             done = int((others["state"] >= received).sum())
             got = int(others["bytes_in"].sum())
-            text = f"{format_bytes(got / receivers)} of {size} a rank, {done}/{receivers} done"
-            bar.update(task, completed=got, state=text)
+            each = format_bytes(got / count)
+            text = f"{each} of {format_bytes(size)} a rank, {done}/{count} done"
+            bar.update(task, total=max(size, 1) * count, completed=got, state=text)
 
         yield update
 

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ._output import progress_bar, say
-from ._params import (
-    BYTES,
-    RATE,
-    SECONDS,
-    STRATEGY,
-    json_option,
-    members_option,
-    topology_option,
-)
+from ._params import BYTES, RATE, SECONDS, SPEC, STRATEGY, json_option, members_option
 
 if TYPE_CHECKING:
     from .._payload import Payload
@@ -26,21 +19,43 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+#: Options that need Flux, and ask for it where there is no FLUX_URI.
+FLUX_ONLY = ("nodes", "transport", "archive", "interface", "window")
+
 
 @click.command("bcast", short_help="Broadcast a file or a directory, and time every rank.")
 @click.argument("source", type=click.Path())
-@click.argument("dest", type=click.Path())
-@click.option("--ranks", metavar="N", type=int, default=8, show_default=True, help="How many.")
+@click.argument("dest", type=click.Path(), required=False)
+@click.option("-N", "--nodes", metavar="N", type=int, help="Flux: how many nodes.  [default: all]")
+@click.option("--ranks", metavar="N", type=int, help="This machine: how many ranks.  [default: 8]")
+@click.option("--local", is_flag=True, help="On this machine, even inside Flux.")
 @click.option(
     "--strategy",
     metavar="NAME",
     type=STRATEGY,
-    default="two-tree",
-    show_default=True,
-    help="Who passes it on to whom: see 'flux-tree strategies'.",
+    help="Who passes it on to whom: see 'flux-tree strategies'.  [default: two-tree]",
 )
-@topology_option
+@click.option(
+    "--topology",
+    "spec",
+    metavar="SPEC",
+    type=SPEC,
+    help="The tree that strategies such as tbon and leaves follow.  [default: the instance's own;"
+    " on this machine kary:32]",
+)
 @members_option
+@click.option(
+    "--transport",
+    type=click.Choice(("direct", "content")),
+    help="Flux: directly, or through the brokers' content cache.  [default: direct]",
+)
+@click.option(
+    "--archive", metavar="NAME", help="Flux: an archive of 'flux archive create', no SOURCE."
+)
+@click.option("--interface", metavar="NAME", help="Flux: the network interface to use.")
+@click.option(
+    "--window", metavar="N", type=click.IntRange(min=1), help="Flux, content: requests at a time."
+)
 @click.option(
     "--chunk-size", metavar="SIZE", type=BYTES, help="What moves at once.  [default: fitting]"
 )
@@ -67,33 +82,26 @@ __all__ = ["command"]
     "--bandwidth",
     metavar="RATE",
     type=RATE,
-    help="Of one NIC, for the limit: 10Gbit/s.  [default: measured]",
+    help="Of one NIC, for the limit: 10Gbit/s.  [default: measured; in Flux, unknown]",
 )
 @click.option("--plot", metavar="FILE", type=click.Path(), help="Draw it: times.png, .svg, .pdf.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors (and --json).")
 @json_option
 def command(
     source: str,
-    dest: str,
-    ranks: int,
-    strategy: str,
-    spec: str,
-    members: str | None,
-    chunk_size: int | None,
-    security: str,
-    overwrite: bool,
-    timeout: float,
-    workers: int | None,
-    bandwidth: float | None,
+    dest: str | None,
+    local: bool,
     plot: str | None,
     quiet: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Broadcast SOURCE, a file or a directory, to DEST on every rank, and time each.
 
-    The ranks are processes on this machine, so DEST needs {rank} in it, which stands for the
-    number of the rank. As in cp, a DEST that is a directory receives SOURCE under its own name,
-    anything else is the new name. Either every rank has all of it at the end, or none has.
+    Inside an instance of Flux (FLUX_URI is set) the ranks are its nodes: a job does it. Elsewhere
+    they are processes on this machine, so DEST needs {rank} in it, which stands for the number of
+    the rank. As in cp, a DEST that is a directory receives SOURCE under its own name, anything
+    else is the new name. Either every rank has all of it at the end, or none has.
 
     \b
     Columns; times are seconds since the broadcast began:
@@ -115,41 +123,21 @@ def command(
       flux-tree bcast model.bin /tmp/copy-{rank} --ranks 16 --strategy chain --plot times.png
       flux-tree bcast data /tmp/copy-{rank} --strategy kary:2 --members 4-7 --security none
       flux-tree bcast model /tmp/copy-{rank} --json | jq .summary.slowest_s
+      flux alloc -N16 flux-tree bcast model /tmp/model --bandwidth 25Gbit/s
+      flux-tree bcast -N8 --archive main --transport content /tmp/data
     """
-    from .. import broadcast, strategies
-    from .._payload import Payload
-    from ..errors import UsageError
-    from ..topology import Topology
-    from ..units import parse_idset
     from ._result import say_result
 
-    if ranks < 1:
-        raise UsageError(f"--ranks {ranks}: give 1 or more")
+    if options["archive"] is not None and dest is None:
+        source, dest = "", source
+    if dest is None:
+        raise click.UsageError("Missing argument 'DEST'.", click.get_current_context())
     if plot is not None:
         from ..plot import check_picture
 
         check_picture(plot)
-    begin = time.monotonic()
-    topology = Topology.from_spec(spec, ranks)
-    wanted = None if members is None else parse_idset(members, ranks, "--members")
-    plan = strategies.plan(strategy, topology, wanted)
-    payload = Payload.scan(source)
-    if not quiet:
-        say(_header(payload, plan, security), err=as_json)
-    with progress_bar(0 if quiet else payload.bytes, _receivers(plan)) as progress:
-        result = broadcast(
-            payload,
-            dest,
-            plan,
-            chunk_size=chunk_size,
-            security=security,
-            overwrite=overwrite,
-            timeout=timeout,
-            workers=workers,
-            bandwidth=bandwidth,
-            progress=progress,
-        )
-    result = dataclasses.replace(result, elapsed=time.monotonic() - begin)
+    run = _in_flux if _wants_flux(local, options) else _here
+    result = run(source, dest, quiet, as_json, **options)
     if as_json:
         click.echo(result.to_json())
     elif not quiet:
@@ -157,6 +145,79 @@ def command(
         say_result(result)
     if plot is not None:
         _plot(result, plot, quiet, as_json)
+
+
+def _wants_flux(local: bool, options: dict[str, Any]) -> bool:
+    """Return whether Flux does it; refuse options of the one for the other."""
+    from ..errors import UsageError
+
+    asked = [name for name in FLUX_ONLY if options[name] is not None]
+    if local and asked:
+        raise UsageError(f"--{asked[0]}: only inside Flux, leave out it or --local")
+    inside = not local and (bool(os.environ.get("FLUX_URI")) or bool(asked))
+    if inside and options["ranks"] is not None:
+        raise UsageError("--ranks: of this machine; give --nodes, or --local to stay outside Flux")
+    return inside
+
+
+def _here(source: str, dest: str, quiet: bool, as_json: bool, **options: Any) -> Result:
+    """Broadcast between processes of this machine."""
+    from .. import broadcast, strategies
+    from .._payload import Payload
+    from ..errors import UsageError
+    from ..topology import Topology
+    from ..units import parse_idset
+
+    for name in FLUX_ONLY:
+        del options[name]
+    ranks = options.pop("ranks")
+    ranks = 8 if ranks is None else ranks
+    if ranks < 1:
+        raise UsageError(f"--ranks {ranks}: give 1 or more")
+    begin = time.monotonic()
+    topology = Topology.from_spec(options.pop("spec") or "kary:32", ranks)
+    members = options.pop("members")
+    wanted = None if members is None else parse_idset(members, ranks, "--members")
+    plan = strategies.plan(options.pop("strategy") or "two-tree", topology, wanted)
+    payload = Payload.scan(source)
+    if not quiet:
+        say(_header(payload, plan, options["security"]), err=as_json)
+    with progress_bar(payload.bytes, _receivers(plan), quiet) as progress:
+        result = broadcast(payload, dest, plan, progress=progress, **options)
+    return dataclasses.replace(result, elapsed=time.monotonic() - begin)
+
+
+def _in_flux(source: str, dest: str, quiet: bool, as_json: bool, **options: Any) -> Result:
+    """Broadcast between the nodes of the instance, as a job."""
+    from .. import broadcast_async
+    from .._flux import connect
+    from ..errors import UsageError
+    from ..units import parse_idset
+
+    try:
+        handle = connect()
+    except UsageError as exc:
+        raise UsageError(f"{exc}; or stay on this machine with --local") from None
+    del options["ranks"]
+    members, archive = options.pop("members"), options["archive"]
+    if members is not None:
+        members = parse_idset(members, int(handle.attr_get("size")), "--members")
+    options["topology"] = options.pop("spec")
+    options["transport"] = options["transport"] or "direct"
+    with progress_bar(lambda: future.bytes, None, quiet) as progress:
+        future = broadcast_async(
+            None if archive is not None and not source else source,
+            dest,
+            handle=handle,
+            members=members,
+            progress=progress,
+            notify=None if quiet else lambda line: say(f"flux-tree: {line}", err=True),
+            **options,
+        )
+        if not quiet:
+            what = source or f"archive {archive}"
+            say(_flux_header(future, what, dest, options), err=as_json)
+        return future.finish()
 
 
 def _receivers(plan: Plan) -> int:
@@ -173,6 +234,18 @@ def _header(payload: Payload, plan: Plan, security: str) -> str:
         f"{plan.strategy}: {format_bytes(payload.bytes)} in {files} to {plan.audience}\n"
         f"engine: local, {where} on this machine over the loopback interface,"
         f" {'TLS 1.3' if security == 'tls' else 'not encrypted'}"
+    )
+
+
+def _flux_header(future: Any, what: str, dest: str, options: dict[str, Any]) -> str:
+    content = options["transport"] == "content"
+    strategy = options["strategy"] or ("all" if content else "two-tree")
+    how = "directly, TLS 1.3" if options["security"] == "tls" else "directly, not encrypted"
+    n = future.job.size
+    return (
+        f"{strategy}: {what} to {dest}\n"
+        f"engine: flux, job {future.job.name} on {n} node{'' if n == 1 else 's'},"
+        f" {'through the content cache' if content else how}"
     )
 
 
