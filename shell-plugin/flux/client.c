@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "address.h"
@@ -30,16 +31,33 @@ struct client {
     uint64_t told;              /* bytes, when it last told its progress */
     int stripes;
     int64_t epoch_ns;
+    int64_t hello_ns;
+    int64_t answer_ns;          /* how long the first shell took to answer */
+    double cpu;                 /* seconds that this process had used before */
     bool received;
     bool reported;              /* failed, and said so */
     bool aborted;
 };
 
+static double processor_time (void)
+{
+    struct rusage ru;
+
+    getrusage (RUSAGE_SELF, &ru);
+    return ru.ru_utime.tv_sec + ru.ru_stime.tv_sec + (ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
+}
+
 static void report (struct client *c, const char *state)
 {
-    json_t *record = record_to_json (&c->record, c->stripes);
-    json_t *o = json_pack ("{s:i s:s s:o}", "rank", c->b->rank, "state", state, "record", record);
+    struct record r = c->record;
+    json_t *record;
+    json_t *o;
 
+    /* of the whole process, and most of a shell's life has been before */
+    if (r.cpu > c->cpu)
+        r.cpu -= c->cpu;
+    record = record_to_json (&r, c->stripes);
+    o = json_pack ("{s:i s:s s:o}", "rank", c->b->rank, "state", state, "record", record);
     flux_future_destroy (bcast_rpc (c->b, "tree-bcast.report", o, FLUX_RPC_NORESPONSE));
     json_decref (o);
 }
@@ -297,6 +315,7 @@ static int make_fetch (struct client *c, json_t *setup, const char *dest, struct
 static int setup (struct client *c, json_t *o, struct fault *f)
 {
     char *dest = NULL;
+    json_int_t epoch_ns;
     json_int_t age_ns;
     int present;
     int deliver;
@@ -304,11 +323,12 @@ static int setup (struct client *c, json_t *o, struct fault *f)
     int rc = -1;
 
     if (json_unpack (o,
-                     "{s:i s:b s:b s:i s:I}",
+                     "{s:i s:b s:b s:i s:I s:I}",
                      "stripes", &c->stripes,
                      "present", &present,
                      "deliver", &deliver,
                      "phase", &phase,
+                     "epoch_ns", &epoch_ns,
                      "age_ns", &age_ns) < 0
         || c->stripes < 1 || c->stripes > PLAN_MAX_STRIPES)
         return fault_set (f, EPROTO, c->b->rank, "the first shell has another version of flux-tree");
@@ -363,7 +383,9 @@ static void obey (struct client *c, const char *event, json_t *o)
 
     shell_trace ("%s", event);
     flux_watcher_stop (c->limit_w);
-    if (!strcmp (event, "setup"))
+    if (!strcmp (event, "welcome"))
+        c->answer_ns = clock_ns () - c->hello_ns;
+    else if (!strcmp (event, "setup"))
         rc = setup (c, o, &f);
     else if (!strcmp (event, "start"))
         rc = start (c, &f);
@@ -450,6 +472,8 @@ int client_begin (struct client *c, struct fault *f)
                          "host", host,
                          "error", c->listen_fd < 0 && !b->options->content ? f->text : "")))
         return fault_set (f, ENOMEM, b->rank, "out of memory");
+    c->hello_ns = clock_ns ();
+    c->cpu = processor_time ();
     c->hello = bcast_rpc (b, "tree-bcast.hello", o, FLUX_RPC_STREAMING);
     json_decref (o);
     if (!c->hello || flux_future_then (c->hello, -1., hello_cb, c) < 0

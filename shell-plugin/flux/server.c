@@ -613,7 +613,7 @@ static json_t *make_error (struct server *s)
                       "text", record_text (f->text));
 }
 
-/* What flux_tree.records () reads; docs/records.md has the fields. */
+/* What flux_tree.records () reads; docs/flux.md has the fields. */
 static json_t *make_report (struct server *s)
 {
     const struct options *o = s->b->options;
