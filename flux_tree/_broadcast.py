@@ -148,27 +148,35 @@ def broadcast(
     if handle is not None:
         if measure_clock:
             raise UsageError("measure_clock: not in Flux, where clocks are compared if they differ")
-        return broadcast_async(
-            source,
-            destination,
-            strategy,
-            handle=handle,
-            nodes=_one_of(nodes, ranks),
-            topology=topology,
-            members=members,
-            chunk_size=chunk_size,
-            security=security,
-            overwrite=overwrite,
-            timeout=timeout,
-            workers=workers,
-            bandwidth=bandwidth,
-            progress=progress,
-            transport=transport,
-            archive=archive,
-            interface=interface,
-            window=window,
-            notify=notify,
-        ).finish()
+        from ._flux import import_flux
+
+        import_flux()
+        from ._job import run
+
+        return run(
+            handle,
+            lambda: broadcast_async(
+                source,
+                destination,
+                strategy,
+                handle=handle,
+                nodes=_one_of(nodes, ranks),
+                topology=topology,
+                members=members,
+                chunk_size=chunk_size,
+                security=security,
+                overwrite=overwrite,
+                timeout=timeout,
+                workers=workers,
+                bandwidth=bandwidth,
+                progress=progress,
+                transport=transport,
+                archive=archive,
+                interface=interface,
+                window=window,
+                notify=notify,
+            ),
+        )
     begin = time.monotonic()
     _check(security, timeout, workers, bandwidth, transport)
     given = {"nodes": nodes, "archive": archive, "interface": interface, "window": window}

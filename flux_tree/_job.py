@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Callable
 
@@ -26,7 +26,7 @@ from . import _records, _report
 from ._records import Result
 from .errors import BroadcastError, FluxTreeError, UsageError
 
-__all__ = ["BroadcastFuture", "Job", "submit"]
+__all__ = ["BroadcastFuture", "Job", "run", "submit"]
 
 #: Seconds between two looks at a job.
 POLL_S = 0.1
@@ -236,43 +236,30 @@ class BroadcastFuture(FutureExt):
         KeyboardInterrupt
             After a Ctrl-C; the job goes on.
         """
-        self._wait(timeout, cancel=False)
+        self._wait(timeout)
         return self
 
-    def finish(self) -> Result:
-        """Wait for the end as `get_result` does, but let Ctrl-C cancel the job.
-
-        Returns
-        -------
-        Result
-
-        Raises
-        ------
-        KeyboardInterrupt
-            After a Ctrl-C, when the job has gone.
-        """
-        try:
-            self._wait(-1.0, cancel=True)
-        finally:
-            self.job.close()
-        return self.job.take()
-
-    def _wait(self, timeout: float, *, cancel: bool) -> None:
+    def _wait(self, timeout: float, interrupts: list[Any] | None = None) -> None:
+        """Wait; a Ctrl-C that goes into `interrupts` cancels the job, others end the waiting."""
         if self.is_ready():
             return
         if self._in_then:
-            BroadcastFuture(self.job)._wait(timeout, cancel=cancel)
+            BroadcastFuture(self.job)._wait(timeout, interrupts)
             return
         self._in_wait = True
-        self._cancel_if_interrupted = cancel
-        # flux-python's own way of waiting lets a Ctrl-C kill the process
-        with _held_interrupt(self.job.handle) as self._interrupts, self.job.handle.in_reactor():
+        self._cancel_if_interrupted = interrupts is not None
+        with ExitStack() as stack:
+            if interrupts is None:
+                interrupts = stack.enter_context(held_interrupt(self.job.handle))
+            self._interrupts = interrupts
+            # flux-python's own way of waiting lets a Ctrl-C kill the process
+            stack.enter_context(self.job.handle.in_reactor())
             try:
                 self.pimpl.wait_for(timeout)
             except OSError as exc:
                 if exc.errno == errno.ETIMEDOUT:
                     raise TimeoutError(exc.errno, exc.strerror) from None
-                if not self._interrupts:
+                if not interrupts:
                     self.raise_if_handle_exception()
                     raise
 
@@ -462,8 +449,36 @@ def _cancel(handle: Any, job: Job, reason: str) -> None:
     flux.job.cancel_async(handle, job.jobid, reason).then(answer)
 
 
+def run(handle: Any, start: Callable[[], BroadcastFuture]) -> Result:
+    """Start a broadcast and wait for its end, so that a Ctrl-C at any time leaves no job behind.
+
+    Parameters
+    ----------
+    handle : flux.Flux
+        The instance.
+    start : callable
+        Returns the future.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After a Ctrl-C, when the job has gone.
+    """
+    with held_interrupt(handle) as interrupts:
+        future = start()
+        try:
+            future._wait(-1.0, interrupts)
+        finally:
+            future.job.close()
+    return future.job.take()
+
+
 @contextmanager
-def _held_interrupt(handle: Any) -> Iterator[list[Any]]:
+def held_interrupt(handle: Any) -> Iterator[list[Any]]:
     """Hold a Ctrl-C back until the block is over: raised in a callback from C it would be lost.
 
     Yields
@@ -485,5 +500,5 @@ def _held_interrupt(handle: Any) -> Iterator[list[Any]]:
         yield came
     finally:
         signal.signal(signal.SIGINT, before)
-    if came:
-        before(*came[0])
+        if came:
+            before(*came[0])

@@ -11,12 +11,11 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import difference, leftovers, make_payload
+from support import difference, instance, leftovers, make_payload
 
 import flux_tree
 from flux_tree import Topology, strategies
@@ -31,18 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory):
-    """An instance of four brokers, that ends with the module."""
-    top = tmp_path_factory.mktemp("instance")
-    os.mkfifo(top / "end")
-    script = f"echo $FLUX_URI >{top}/uri.new; mv {top}/uri.new {top}/uri; read x <{top}/end"
-    command = ["flux", "start", f"--test-size={SIZE}", "-Stbon.topo=kary:2", "sh", "-c", script]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not (top / "uri").exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    yield (top / "uri").read_text().strip()
-    (top / "end").write_text("now\n")
-    assert process.wait(60) == 0
+    with instance(tmp_path_factory.mktemp("instance"), SIZE, "-Stbon.topo=kary:2") as uri:
+        yield uri
 
 
 @pytest.fixture(scope="module")

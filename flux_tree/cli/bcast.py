@@ -13,6 +13,7 @@ from ._output import progress_bar, say
 from ._params import BYTES, RATE, SECONDS, SPEC, STRATEGY, json_option, members_option
 
 if TYPE_CHECKING:
+    from .._job import BroadcastFuture
     from .._payload import Payload
     from .._records import Result
     from ..plan import Plan
@@ -198,13 +199,17 @@ def _in_flux(source: str, dest: str, quiet: bool, as_json: bool, **options: Any)
         handle = connect()
     except UsageError as exc:
         raise UsageError(f"{exc}; or stay on this machine with --local") from None
+    from .._job import run
+
     del options["ranks"]
     members, archive = options.pop("members"), options["archive"]
     if members is not None:
         members = parse_idset(members, int(handle.attr_get("size")), "--members")
     options["topology"] = options.pop("spec")
     options["transport"] = options["transport"] or "direct"
-    with progress_bar(lambda: future.bytes, None, quiet) as progress:
+    started: list[BroadcastFuture] = []
+
+    def start() -> BroadcastFuture:
         future = broadcast_async(
             None if archive is not None and not source else source,
             dest,
@@ -214,10 +219,14 @@ def _in_flux(source: str, dest: str, quiet: bool, as_json: bool, **options: Any)
             notify=None if quiet else lambda line: say(f"flux-tree: {line}", err=True),
             **options,
         )
+        started.append(future)
         if not quiet:
             what = source or f"archive {archive}"
             say(_flux_header(future, what, dest, options), err=as_json)
-        return future.finish()
+        return future
+
+    with progress_bar(lambda: started[0].bytes, None, quiet) as progress:
+        return run(handle, start)
 
 
 def _receivers(plan: Plan) -> int:
