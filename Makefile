@@ -36,7 +36,8 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/local.py
-	if command -v flux >/dev/null; then $(BIN)/python benchmarks/flux.py; fi
+	if command -v flux >/dev/null; then \
+	    $(BIN)/python benchmarks/start.py && $(BIN)/python benchmarks/flux.py; fi
 
 # Whatever is missing of packages.txt; elsewhere than on Debian, a hint.
 system:
