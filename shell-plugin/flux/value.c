@@ -8,12 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define UNIT_SIZE 8
+
 /* The number that 'text' begins with, without a sign or what else strtod
  * takes, and what follows.
  */
-static int split (const char *text, double *number, const char **unit)
+static int split (const char *text, double *number, char unit[UNIT_SIZE])
 {
     char *end;
+    size_t len;
 
     while (isspace ((unsigned char)*text))
         text++;
@@ -25,19 +28,26 @@ static int split (const char *text, double *number, const char **unit)
     *number = strtod (text, &end);
     while (isspace ((unsigned char)*end))
         end++;
-    *unit = end;
+    len = strlen (end);
+    while (len > 0 && isspace ((unsigned char)end[len - 1]))
+        len--;
+    if (len >= UNIT_SIZE)
+        return -1;
+    memcpy (unit, end, len);
+    unit[len] = '\0';
     return isfinite (*number) ? 0 : -1;
 }
 
 int value_bytes (const char *text, uint64_t *bytes)
 {
     static const char prefixes[] = "kmgtpe";
-    const char *unit;
+    char buf[UNIT_SIZE];
+    const char *unit = buf;
     const char *prefix;
     double number;
     double base = 1024;
 
-    if (split (text, &number, &unit) < 0)
+    if (split (text, &number, buf) < 0)
         return -1;
     if (*unit && strcmp (unit, "B")) {
         if (!(prefix = strchr (prefixes, tolower ((unsigned char)*unit)))
@@ -67,10 +77,10 @@ int value_seconds (const char *text, double *seconds)
         { "", 1 },    { "ns", 1e-9 }, { "us", 1e-6 },  { "ms", 1e-3 }, { "s", 1 },
         { "m", 60 },  { "min", 60 },  { "h", 3600 },   { "d", 86400 },
     };
-    const char *unit;
+    char unit[UNIT_SIZE];
     double number;
 
-    if (split (text, &number, &unit) < 0)
+    if (split (text, &number, unit) < 0)
         return -1;
     for (size_t i = 0; i < sizeof (units) / sizeof (units[0]); i++) {
         if (!strcmp (unit, units[i].name)) {
