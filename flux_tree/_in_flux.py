@@ -152,7 +152,7 @@ def plan_options(
     if isinstance(topology, str):
         topology = Topology.from_spec(topology, n)
     tree = _topology(handle, nodes) if topology is None else topology
-    if isinstance(tree, Topology) and tree.size != n:
+    if tree.size != n:
         raise PlanError(f"topology: it has {tree.size} ranks, and there are {n} nodes")
     return {"plan": make_plan(strategy, tree, flags).to_dict()}
 
@@ -172,20 +172,19 @@ def absolute(path: str) -> str:
     return path if path.startswith("{{") else os.path.join(os.getcwd(), path)
 
 
-def _topology(handle: Any, nodes: Nodes) -> Topology | int:
-    """Return the instance's tree over these nodes; their number if its root is none of them."""
-    whole = Topology.from_instance(handle)
-    if nodes.ranks == list(range(whole.size)):
-        return whole
-    if nodes.ranks[0] != 0:
-        return len(nodes.ranks)
+def _topology(handle: Any, nodes: Nodes) -> Topology:
+    """Return the instance's tree over these nodes, as the shell plugin sees it.
+
+    The parent of a node is the nearest of them above it; the first is the root.
+    """
+    whole = Topology.from_instance(handle).parents
     place = {broker: rank for rank, broker in enumerate(nodes.ranks)}
     parents = [-1]
     for broker in nodes.ranks[1:]:
-        above = int(whole.parents[broker])
-        while above not in place:
-            above = int(whole.parents[above])
-        parents.append(place[above])
+        above = int(whole[broker])
+        while above >= 0 and above not in place:
+            above = int(whole[above])
+        parents.append(place.get(above, 0))
     return Topology.from_parents(parents)
 
 

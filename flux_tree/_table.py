@@ -205,14 +205,11 @@ def result_figures(result: Result) -> list[tuple[str, str, str]]:
     percent = summary["limit_percent"]
     if percent is not None:
         figures.append(("reached", f"{percent:.3g}%", _remark(summary)))
-    figures.append(
-        (
-            "memory",
-            format_bytes(summary["memory"]),
-            f"a rank at most; {summary['cpu_s'] / max(summary['ranks'], 1):.3g} s of CPU each;"
-            f" chunks of {format_bytes(summary['chunk_size'])}",
-        )
-    )
+    each = summary["cpu_s"] / max(summary["ranks"], 1)
+    remark = f"a rank at most; {each:.3g} s of CPU each"
+    if summary["chunk_size"]:  # the content cache has pieces of its own
+        remark += f"; chunks of {format_bytes(summary['chunk_size'])}"
+    figures.append(("memory", format_bytes(summary["memory"]), remark))
     if summary["retries"] or summary["bad_chunks"]:
         figures.append(
             (

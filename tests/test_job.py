@@ -614,6 +614,58 @@ def archives(handle):
 # ---- where it runs
 
 
+@pytest.mark.parametrize("name", ["broadcast", "several"])
+def test_the_examples_import_nothing_else_and_work(uri, name):
+    text = (ROOT / "examples" / f"{name}.py").read_text()
+    imports = [line for line in text.splitlines() if line.startswith(("import", "from"))]
+    assert imports == ["import flux", "import flux_tree"]
+    process = as_script(uri, text)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, ""), err
+    assert out.count("ƒ") >= 2
+    for rank in range(SIZE):
+        Path(f"/tmp/flux-tree-example-{rank}.py").unlink(missing_ok=True)
+
+
+def test_nodes_that_are_drained_are_not_left_out_silently(uri, handle, payload, tmp_path):
+    env = {**os.environ, "FLUX_URI": uri}
+    subprocess.run(["flux", "resource", "drain", "1"], env=env, check=True)
+    try:
+        with pytest.raises(flux_tree.UsageError, match=r"1 of 4 nodes .* \(rank 1\).* 3 nodes"):
+            flux_tree.broadcast(payload, tmp_path / "{rank}", handle=handle)
+        result = flux_tree.broadcast(
+            payload, tmp_path / "{rank}", Backwards(), handle=handle, nodes=3
+        )
+    finally:
+        subprocess.run(["flux", "resource", "undrain", "1"], env=env, check=True)
+    # broker 3 is below broker 1, which takes no part, and so below broker 0
+    assert result.plan.strategy == "backwards-[-1, 0, 0]"
+    assert sorted(os.listdir(tmp_path)) == ["0", "1", "2"]
+
+
+def test_the_plan_of_the_shells_is_that_of_python(uri, handle, payload, tmp_path):
+    """The instance's tree over some of its nodes is the same in C as in Python."""
+    from flux_tree import _in_flux
+
+    env = {**os.environ, "FLUX_URI": uri}
+    subprocess.run(["flux", "resource", "drain", "0"], env=env, check=True)
+    try:
+        nodes = _in_flux.choose_nodes(handle, 3)
+        result = flux_tree.broadcast(payload, tmp_path / "{rank}", "tbon", handle=handle, nodes=3)
+    finally:
+        subprocess.run(["flux", "resource", "undrain", "0"], env=env, check=True)
+    assert nodes.ranks == [1, 2, 3]
+    expected = _in_flux.plan_options(handle, nodes, Tbon(), None, None)["plan"]["parents"]
+    assert result.plan.parents.tolist() == expected == [[-1, 0, 0]]
+
+
+class Tbon:
+    """The strategy of that name, as a class of one's own."""
+
+    def plan(self, topology, members=None):
+        return strategies.plan("tbon", topology, members)
+
+
 def test_a_nested_instance(uri, payload, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
