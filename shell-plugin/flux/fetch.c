@@ -17,10 +17,12 @@
 #include "clock.h"
 #include "store.h"
 #include "archive.h"
+#include "route.h"
 
 /* Blobs may be as large as 1 GiB: beyond this, one at a time. */
 #define WINDOW_BYTES (64 << 20)
 #define TRIES_MAX 3
+#define KEEP_BYTES (31 << 20) /* glibc looks at no more than 32 MiB */
 /* of what stands in the archive, at one go: others use the reactor too */
 #define INLINE_MAX 256
 
@@ -28,6 +30,7 @@ struct load {
     struct fetch *fetch;
     flux_future_t *f; /* NULL if free */
     uint32_t piece;
+    bool of_peer;
 };
 
 struct fetch {
@@ -35,6 +38,7 @@ struct fetch {
     struct fetch_config config; /* strings are ours */
     struct archive *archive;
     struct store *store;
+    struct route route;
     struct load *loads;      /* config.window of them */
     int nloads;              /* in flight */
     uint64_t load_bytes;
@@ -152,6 +156,16 @@ static void land (struct fetch *fetch, const struct piece *p, const void *data)
 
 static int ask (struct fetch *fetch, struct load *load);
 
+static void ask_or_fail (struct fetch *fetch, struct load *load)
+{
+    if (ask (fetch, load) < 0)
+        fail_piece (fetch,
+                    &fetch->archive->pieces[load->piece],
+                    errno,
+                    "cannot be asked for: %s",
+                    strerror (errno));
+}
+
 /* The same broker would give the same again, so the one that has the source is
  * asked itself.
  */
@@ -160,15 +174,25 @@ static void ask_again (struct fetch *fetch, struct load *load)
     struct piece *p = &fetch->archive->pieces[load->piece];
 
     record_add (fetch->config.record, bad_chunks, 1);
-    if (++p->tries < TRIES_MAX) {
-        if (ask (fetch, load) < 0)
-            fail_piece (fetch, p, errno, "cannot be asked for: %s", strerror (errno));
-        return;
-    }
-    fail_piece (fetch,
-                p,
-                EBADMSG,
-                "what came is not what the archive says: create it again");
+    if (++p->tries < TRIES_MAX)
+        ask_or_fail (fetch, load);
+    else
+        fail_piece (fetch,
+                    p,
+                    EBADMSG,
+                    "what came is not what the archive says: create it again");
+}
+
+/* What comes from a mapped file is marked, all the way: RFC 10 calls it
+ * ephemeral. Nothing else costs rank 0 more than to pass it on.
+ */
+static void check_route (struct fetch *fetch, flux_future_t *f)
+{
+    const flux_msg_t *msg;
+
+    if (fetch->route.npeers > 0 && flux_future_get (f, (const void **)&msg) == 0
+        && !flux_msg_has_flag (msg, FLUX_MSGFLAG_USER1))
+        route_drop_peers (&fetch->route);
 }
 
 static const char *reason (int errnum, const char *text)
@@ -197,13 +221,21 @@ static void on_load (flux_future_t *f, void *arg)
     fetch->nloads--;
     fetch->load_bytes -= p->size;
     load->f = NULL;
+    check_route (fetch, f);
     if (flux_rpc_get_raw (f, &data, &size) < 0) {
         int errnum = errno;
-        fail_piece (fetch,
-                    p,
-                    errnum,
-                    "%s",
-                    reason (errnum, flux_future_error_string (f)));
+
+        if (load->of_peer && errnum != ENOENT) {
+            record_add (fetch->config.record, retries, 1);
+            route_drop_peers (&fetch->route);
+            ask_or_fail (fetch, load);
+        }
+        else
+            fail_piece (fetch,
+                        p,
+                        errnum,
+                        "%s",
+                        reason (errnum, flux_future_error_string (f)));
     }
     else if (size != p->size || (right = piece_check (p, data)) == 0)
         ask_again (fetch, load);
@@ -219,12 +251,14 @@ static void on_load (flux_future_t *f, void *arg)
 static int ask (struct fetch *fetch, struct load *load)
 {
     struct piece *p = &fetch->archive->pieces[load->piece];
+    uint32_t nodeid = p->tries > 0 ? 0 : route_nodeid (&fetch->route, load->piece);
 
+    load->of_peer = p->tries == 0 && fetch->route.npeers > 0;
     if (!(load->f = flux_rpc_raw (fetch->h,
                                   "content.load",
                                   p->digest,
                                   digest_size (p->type),
-                                  p->tries > 0 ? 0 : FLUX_NODEID_ANY,
+                                  nodeid,
                                   0))
         || flux_future_then (load->f, -1, on_load, load) < 0) {
         int saved_errno = errno;
@@ -276,14 +310,7 @@ static void go_on (struct fetch *fetch)
                 return;
             load = free_load (fetch);
             load->piece = fetch->next;
-            if (ask (fetch, load) < 0) {
-                fail_piece (fetch,
-                            p,
-                            errno,
-                            "cannot be asked for: %s",
-                            strerror (errno));
-                return;
-            }
+            ask_or_fail (fetch, load);
         }
         fetch->next++;
     }
@@ -334,6 +361,17 @@ static void on_limit (flux_reactor_t *r, flux_watcher_t *w, int revents, void *a
     }
 }
 
+/* glibc gives the memory of each blob back to the kernel, and gets it again page
+ * by page for the next, which costs more than to write it to a file; but it
+ * keeps twice as much as the largest block so far that was ever freed.
+ */
+static void keep_memory (void)
+{
+    void *volatile block = malloc (KEEP_BYTES);
+
+    free (block);
+}
+
 static int copy_config (struct fetch *fetch, const struct fetch_config *c)
 {
     fetch->config = *c;
@@ -341,6 +379,7 @@ static int copy_config (struct fetch *fetch, const struct fetch_config *c)
     fetch->config.name = strdup (c->name);
     fetch->config.destination = NULL;
     fetch->config.tmp = NULL;
+    fetch->config.brokers = NULL;
     if (c->window <= 0)
         fetch->config.window = FETCH_WINDOW_DEFAULT;
     if (c->window > FETCH_WINDOW_MAX)
@@ -359,7 +398,9 @@ struct fetch *fetch_create (flux_t *h, const struct fetch_config *c, struct faul
     struct fetch *fetch;
 
     record_init (c->record, c->rank, c->deliver);
+    keep_memory ();
     if (!(fetch = calloc (1, sizeof (*fetch))) || copy_config (fetch, c) < 0
+        || route_init (&fetch->route, h, c->brokers, c->nbrokers) < 0
         || !(fetch->work = flux_timer_watcher_create (r, 0, 0, on_work, fetch))
         || !(fetch->limit = flux_timer_watcher_create (r,
                                                        c->timeout,
@@ -474,6 +515,7 @@ void fetch_destroy (struct fetch *fetch)
         for (int i = 0; fetch->loads && i < fetch->config.window; i++)
             flux_future_destroy (fetch->loads[i].f);
         free (fetch->loads);
+        route_drop_peers (&fetch->route);
         flux_watcher_destroy (fetch->work);
         flux_watcher_destroy (fetch->limit);
         store_destroy (fetch->store);

@@ -1,9 +1,10 @@
 /* fetch.h - one rank gets an archive's data from the content cache
  *
- * The blobs are loaded from the broker of this rank, which loads what it does
- * not have from the one above it (RFC 10), a window of them at a time; every
- * digest is checked, and every blob is written where it belongs as it comes. It
- * all happens in the reactor of the handle, in one thread.
+ * The blobs are loaded from the brokers, each of which loads what it does not
+ * have from the one above it (RFC 10), a window of them at a time; every digest
+ * is checked, and every blob is written where it belongs as it comes. It all
+ * happens in the reactor of the handle, in one thread. route.h says which
+ * broker is asked.
  */
 #ifndef FLUX_TREE_FETCH_H
 #define FLUX_TREE_FETCH_H
@@ -34,6 +35,8 @@ struct fetch_config {
     int overwrite;
     int deliver;             /* 0: never give it its name */
     int window;              /* blobs in flight; 0: as measured best */
+    const uint32_t *brokers; /* rank of each receiver's broker; may be NULL */
+    int nbrokers;
     double timeout;          /* seconds without progress: give up */
     int64_t epoch_ns;        /* begin of the broadcast, this rank's clock */
     int rank;                /* for messages and the record */

@@ -1,10 +1,10 @@
 /* fetch_main.c - one rank's fetch as a program: for tests and measurements
  *
- *     fetch_main [-o] [-k] [-w WINDOW] [-t SECONDS] NAME DESTINATION
+ *     fetch_main [-o] [-k] [-w WINDOW] [-t SECONDS] [-b RANKS] NAME DESTINATION
  *
  * Gets the archive NAME into DESTINATION and prints its record as one line of
  * JSON. -o: overwrite; -k: keep it under its temporary name and print that, and
- * what the manifest says.
+ * what the manifest says; -b: the brokers of all receivers, as 1,2,3.
  */
 #include <errno.h>
 #include <flux/core.h>
@@ -61,6 +61,16 @@ static void print (const struct record *r)
     json_decref (o);
 }
 
+/* The ranks of "1,2,3", as they are needed. */
+static int read_ranks (char *text, uint32_t *ranks, int max)
+{
+    int n = 0;
+
+    for (char *s = strtok (text, ","); s && n < max; s = strtok (NULL, ","))
+        ranks[n++] = strtoul (s, NULL, 10);
+    return n;
+}
+
 static int show (struct fetch *fetch, struct fault *f)
 {
     unsigned char *manifest;
@@ -103,6 +113,7 @@ int main (int argc, char *argv[])
     struct record record;
     struct fault f = { .text = "usage" };
     struct fetch_config c = { .deliver = 1, .timeout = 60, .record = &record };
+    uint32_t brokers[1024];
     uint32_t rank;
     char tmp[64];
     json_t *archive;
@@ -111,7 +122,7 @@ int main (int argc, char *argv[])
     int rc;
 
     record_init (&record, 0, 1);
-    while ((opt = getopt (argc, argv, "okw:t:")) != -1) {
+    while ((opt = getopt (argc, argv, "okw:t:b:")) != -1) {
         if (opt == 'o')
             c.overwrite = 1;
         else if (opt == 'k')
@@ -120,6 +131,10 @@ int main (int argc, char *argv[])
             c.window = atoi (optarg);
         else if (opt == 't')
             c.timeout = atof (optarg);
+        else if (opt == 'b') {
+            c.brokers = brokers;
+            c.nbrokers = read_ranks (optarg, brokers, 1024);
+        }
         else
             return 2;
     }
