@@ -188,6 +188,21 @@ def test_ctrl_c_ends_the_job(env, tmp_path):
     assert os.listdir(to) == [] and leftovers(tmp_path) == []
 
 
+def test_output_that_nobody_reads_ends_the_job(env, source, tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "flux_tree", "bcast", source, f"{tmp_path}/to-{{rank}}"]
+    assert subprocess.run(command, env=env, stdout=write).returncode == 141
+    os.close(write)
+    states = ["flux", "jobs", "-a", "-n", "-c1", "-o", "{status}"]
+    while True:
+        state = subprocess.run(states, env=env, capture_output=True, text=True).stdout.strip()
+        if state in ("CANCELED", "FAILED", "COMPLETED"):
+            break
+    assert state == "CANCELED"
+    assert not list(tmp_path.glob("to-*"))
+
+
 def test_report_of_a_job_and_of_a_file(run, source, tmp_path, env):
     code, out, err = run("bcast", source, tmp_path / "to-{rank}", "--json")
     assert code == 0, err

@@ -222,7 +222,11 @@ def _in_flux(source: str, dest: str, quiet: bool, as_json: bool, **options: Any)
         started.append(future)
         if not quiet:
             what = source or f"archive {archive}"
-            say(_flux_header(future, what, dest, options), err=as_json)
+            try:
+                say(_flux_header(future, what, dest, options), err=as_json)
+            except OSError:  # who read our output has gone
+                future.cancel()
+                raise
         return future
 
     with progress_bar(lambda: started[0].bytes, None, quiet) as progress:
