@@ -286,10 +286,10 @@ static int with_file (struct store *st, const struct part *p, part_f fn)
     int fd;
     int rc;
 
-    if (index == 0)
-        return fn (st, p, st->topfd, false);
     if (whole)
         index = e->parent;
+    if (index == 0) /* which may be another directory once it is published */
+        return fn (st, p, st->topfd, whole);
     if ((fd = fdcache_acquire (st->files, index)) < 0)
         return -1;
     rc = fn (st, p, fd, whole);

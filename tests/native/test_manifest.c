@@ -247,6 +247,15 @@ static void test_hostile (const char *dir)
     put32 (w.data + 4, CHUNK_SIZE_MAX + 1);
     ok (!accepted (&w));
 
+    /* only a directory at the top may have no name */
+    put_head (&w, 1, 0);
+    put_entry (&w, ENTRY_DIR, 0755, 0, "");
+    ok (accepted (&w));
+    put_head (&w, 1, 0);
+    put_entry (&w, ENTRY_FILE, 0644, 0, "");
+    put_file (&w, 0, 0, NULL);
+    ok (!accepted (&w));
+
     ok (accepted_file (10, 10, UINT32_MAX, NULL));
     ok (!accepted_file (11, 10, UINT32_MAX, NULL));
     ok (!accepted_file (0, 0, UINT32_MAX, NULL));
