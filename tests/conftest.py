@@ -8,7 +8,6 @@ import subprocess
 
 import pytest
 
-
 # tests make the instances that they need; commands go elsewhere inside the one around
 os.environ.pop("FLUX_URI", None)
 
