@@ -3,8 +3,8 @@
  *     fetch_main [-o] [-k] [-w WINDOW] [-t SECONDS] [-b RANKS] NAME DESTINATION
  *
  * Gets the archive NAME into DESTINATION and prints its record as one line of
- * JSON. -o: overwrite; -k: keep it under its temporary name and print that, and
- * what the manifest says; -b: the brokers of all receivers, as 1,2,3.
+ * JSON. -o: overwrite; -k: give it no final name, print the temporary one and what
+ * the manifest says; -b: the brokers of all receivers, as 1,2,3.
  */
 #include <errno.h>
 #include <flux/core.h>
@@ -44,7 +44,7 @@ static json_t *lookup (flux_t *h, const char *name, struct fault *f)
 
 static void print (const struct record *r)
 {
-    json_t *o = json_pack ("{s:i s:i s:i s:i s:f s:f s:f s:f s:f s:f s:I s:I s:I "
+    json_t *o = json_pack ("{s:i s:i s:i s:i s:f s:f s:f s:f s:f s:f s:I s:I s:I s:I "
                            "s:f s:f s:f s:I s:s}",
                            "rank", r->rank, "state", r->state, "kind", r->kind,
                            "errnum", r->errnum, "started", r->started,
@@ -52,7 +52,8 @@ static void print (const struct record *r)
                            "last_byte", r->last_byte, "verified", r->verified,
                            "renamed", r->renamed, "bytes_in", (json_int_t)r->bytes_in,
                            "chunks_in", (json_int_t)r->chunks_in, "bad_chunks",
-                           (json_int_t)r->bad_chunks, "wait_data", r->wait_data,
+                           (json_int_t)r->bad_chunks, "retries",
+                           (json_int_t)r->retries, "wait_data", r->wait_data,
                            "wait_disk", r->wait_disk, "cpu", r->cpu, "memory",
                            (json_int_t)r->memory, "text", r->text);
 
@@ -103,8 +104,7 @@ static int run (struct fetch_config *c, flux_t *h, bool keep, struct fault *f)
         && fetch_seal (fetch, f) == 0 && (!keep || show (fetch, f) == 0)
         && fetch_publish (fetch, f) == 0)
         rc = 0;
-    if (!keep || rc < 0)
-        fetch_destroy (fetch);
+    fetch_destroy (fetch);
     return rc;
 }
 
