@@ -72,10 +72,10 @@ struct source *server_source (struct server *s);
 /* client.c */
 struct client *client_create (struct bcast *b);
 void client_destroy (struct client *c);
-/* Say hello; the rest follows in the reactor, until it is stopped. */
+/* Say hello; the rest follows in the reactor. */
 int client_begin (struct client *c, struct fault *f);
-/* The broadcast has failed. */
-bool client_is_aborted (struct client *c);
+/* Run the reactor until it is over: -1 if it has failed, or was ended. */
+int client_run (struct client *c);
 /* What this rank has measured so far. */
 struct record *client_record (struct client *c);
 

@@ -37,6 +37,7 @@ struct client {
     bool received;
     bool reported;              /* failed, and said so */
     bool aborted;
+    bool finished;
 };
 
 static double processor_time (void)
@@ -393,8 +394,10 @@ static void obey (struct client *c, const char *event, json_t *o)
         if ((rc = publish (c, &f)) == 0)
             report (c, "published");
     }
-    else if (!strcmp (event, "finish"))
+    else if (!strcmp (event, "finish")) {
+        c->finished = true;
         flux_reactor_stop (c->b->r);
+    }
     else if (!strcmp (event, "abort"))
         abort_all (c);
     if (rc < 0)
@@ -489,9 +492,16 @@ int client_begin (struct client *c, struct fault *f)
     return 0;
 }
 
-bool client_is_aborted (struct client *c)
+int client_run (struct client *c)
 {
-    return c->aborted;
+    /* others may stop the reactor too */
+    while (!c->finished && !c->aborted && !c->b->terminated) {
+        if (flux_reactor_run (c->b->r, 0) < 0) {
+            fault_set (&c->b->fault, errno, c->b->rank, "the reactor: %s", strerror (errno));
+            return -1;
+        }
+    }
+    return c->finished ? 0 : -1;
 }
 
 struct record *client_record (struct client *c)

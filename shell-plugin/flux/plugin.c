@@ -141,8 +141,7 @@ static void run (struct bcast *b)
     if (b->server)
         server_begin (b->server);
     failed = !b->options || client_begin (b->client, &b->fault) < 0
-             || flux_reactor_run (b->r, 0) < 0 || b->terminated
-             || client_is_aborted (b->client);
+             || client_run (b->client) < 0;
     if (failed) {
         /* nothing of ours may stay, whatever becomes of this process */
         client_destroy (b->client);

@@ -114,12 +114,10 @@ static void settle_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *
 {
     struct server *s = arg;
 
+    (void)r;
     (void)w;
     (void)revents;
     tell_all (s, "abort");
-    /* a client that could not even say hello is not told */
-    if (!s->peers[0].hello)
-        flux_reactor_stop (r);
 }
 
 static int ranks_on (struct server *s, const char *host)
@@ -663,8 +661,10 @@ static void begin_report (struct server *s)
 static void end_report (struct server *s)
 {
     s->ending = true;
-    if (s->commit && !s->committed && !s->b->terminated)
-        flux_reactor_run (s->b->r, 0);
+    while (s->commit && !s->committed && !s->b->terminated) {
+        if (flux_reactor_run (s->b->r, 0) < 0)
+            break;
+    }
     if (s->report && s->b->options->report)
         jobreport_write (s->b, s->report);
 }
