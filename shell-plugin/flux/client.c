@@ -286,6 +286,10 @@ static int make_fetch (struct client *c, json_t *setup, const char *dest, struct
     unsigned char id[ID_SIZE];
     char tmp[TMP_SIZE];
     const char *id_text;
+    uint32_t *brokers = NULL;
+    json_t *list;
+    json_t *value;
+    size_t i;
     json_t *archive;
     struct fetch_config config = {
         .name = b->options->archive,
@@ -302,14 +306,22 @@ static int make_fetch (struct client *c, json_t *setup, const char *dest, struct
         .arg = c,
     };
 
-    if (json_unpack (setup, "{s:s}", "id", &id_text) < 0 || decode_hex (id_text, id, sizeof (id)) < 0)
+    if (json_unpack (setup, "{s:s s:o}", "id", &id_text, "brokers", &list) < 0
+        || decode_hex (id_text, id, sizeof (id)) < 0)
         return fault_set (f, EPROTO, b->rank, "the first shell has another version of flux-tree");
     source_tmp (tmp, id, b->rank);
-    if (!(archive = source_lookup (b, b->options->archive, f)))
-        return -1;
-    config.archive = archive;
-    c->fetch = fetch_create (b->h, &config, f);
+    if (!(brokers = calloc (json_array_size (list) + 1, sizeof (*brokers))))
+        return fault_set (f, ENOMEM, b->rank, "out of memory");
+    json_array_foreach (list, i, value)
+        brokers[i] = json_integer_value (value);
+    config.brokers = brokers;
+    config.nbrokers = i;
+    if ((archive = source_lookup (b, b->options->archive, f))) {
+        config.archive = archive;
+        c->fetch = fetch_create (b->h, &config, f);
+    }
     json_decref (archive);
+    free (brokers);
     return c->fetch ? 0 : -1;
 }
 

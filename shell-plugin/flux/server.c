@@ -149,11 +149,27 @@ static json_t *hex (const unsigned char *data, size_t size)
     return json_string (text);
 }
 
+/* The brokers of those who fetch, so that they can share the work. */
+static json_t *find_brokers (struct server *s)
+{
+    json_t *brokers = json_array ();
+
+    for (int i = 0; i < s->b->size; i++) {
+        int rank;
+
+        if (is_active (s, i)
+            && flux_shell_rank_info_unpack (s->b->shell, i, "{s:i}", "broker_rank", &rank) == 0)
+            json_array_append_new (brokers, json_integer (rank));
+    }
+    return brokers;
+}
+
 /* What rank needs of the plan. */
 static json_t *make_part (struct server *s, int rank)
 {
     const struct plan *p = s->plan;
     bool content = s->b->options->content;
+    json_t *brokers = content ? find_brokers (s) : json_array ();
     json_t *paths = json_array ();
     json_t *children = json_array ();
 
@@ -171,7 +187,7 @@ static json_t *make_part (struct server *s, int rank)
         json_array_append_new (paths, path);
         json_array_append_new (children, below);
     }
-    return json_pack ("{s:s s:o s:o s:i s:b s:b s:i s:i s:I s:I s:o s:o}",
+    return json_pack ("{s:s s:o s:o s:i s:b s:b s:i s:i s:I s:I s:o s:o s:o}",
                       "event", "setup",
                       "key", hex (s->key, KEY_SIZE),
                       "id", hex (s->id, ID_SIZE),
@@ -183,7 +199,8 @@ static json_t *make_part (struct server *s, int rank)
                       "epoch_ns", (json_int_t)s->epoch_ns,
                       "age_ns", (json_int_t)(clock_ns () - s->epoch_ns),
                       "paths", paths,
-                      "children", children);
+                      "children", children,
+                      "brokers", brokers);
 }
 
 static int choose_chunk_size (struct server *s, struct fault *f)

@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "archive.h"
 #include "fetch.h"
 #include "node.h"
 #include "record.h"
@@ -35,11 +36,12 @@ json_t *source_lookup (struct bcast *b, const char *name, struct fault *f)
 {
     flux_future_t *future = NULL;
     json_t *archive = NULL;
+    const char *text;
     char key[256];
 
     snprintf (key, sizeof (key), "archive.%s", name);
     if (!(future = flux_kvs_lookup (b->h, "primary", 0, key))
-        || flux_kvs_lookup_get_unpack (future, "o", &archive) < 0)
+        || flux_kvs_lookup_get (future, &text) < 0)
         fault_set (f,
                    errno,
                    b->rank,
@@ -49,7 +51,7 @@ json_t *source_lookup (struct bcast *b, const char *name, struct fault *f)
                    name,
                    strerror (errno));
     else
-        json_incref (archive);
+        archive = archive_load (text, f);
     if (!archive && f)
         f->kind = FAULT_SOURCE;
     flux_future_destroy (future);
