@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 
 import pytest
 
 # tests make the instances that they need; commands go elsewhere inside the one around
 os.environ.pop("FLUX_URI", None)
+
+
+def pytest_configure():
+    # a shell without job control has what it runs in the background ignore Ctrl-C, and the
+    # programs that are tested would inherit that
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header():
