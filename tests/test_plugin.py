@@ -258,9 +258,13 @@ def test_what_makes_no_sense_ends_the_job_in_one_line(bcast, payload, flux, opti
     assert "started" not in done.stdout
 
 
-def test_no_archive(bcast, flux):
-    bcast(check=False, archive="nope")
+@pytest.mark.parametrize("transport", ["direct", "content"])
+def test_no_archive(bcast, flux, transport):
+    bcast(check=False, archive="nope", transport=transport)
     assert "there is no archive 'nope': make one with 'flux archive create'" in note(flux)
+    done = bcast("echo", "up", archive="nope", transport=transport, on_failure="continue")
+    assert done.stdout.split() == ["up"] * SIZE
+    assert "there is no archive 'nope'" in done.stderr
 
 
 def test_a_destination_that_exists_is_left_alone(bcast, payload, tmp_path, flux):
@@ -323,6 +327,14 @@ def test_a_shell_without_the_plugin_is_named(flux, payload, tmp_path, rank, text
     assert f"rank {rank} (" in note(flux)
     assert text in note(flux)
     assert leftovers(tmp_path) == []
+
+
+def test_a_shell_without_the_plugin_may_be_no_reason_to_stop(flux, payload, tmp_path):
+    env = partial_rc(tmp_path, 2)
+    option = f"-otree-bcast=chain,file={payload},timeout=1s,on-failure=continue"
+    done = flux("run", "-N4", option, "echo", "up", env=env)
+    assert done.stdout.split() == ["up"] * 4
+    assert "rank 2 (" in done.stderr
 
 
 def test_a_shell_that_dies_ends_the_job(flux, tmp_path):

@@ -155,6 +155,9 @@ static int read_part (struct client *c, struct part *p)
     size_t s;
     size_t i;
 
+    if (json_array_size (p->paths) != (size_t)c->stripes
+        || json_array_size (p->children) != (size_t)c->stripes)
+        return -1;
     for (size_t k = 0; k < (size_t)c->stripes * size; k++)
         p->parents[k] = k % size == 0 ? -1 : -2;
     json_array_foreach (p->paths, s, path) {
@@ -471,11 +474,12 @@ int client_begin (struct client *c, struct fault *f)
 {
     struct bcast *b = c->b;
     char address[ADDRESS_SIZE] = "";
+    struct fault bad = { 0 };
     char host[256] = "";
     json_t *o;
 
     if (!b->options->content
-        && (c->listen_fd = address_listen (b, b->options->interface, address, f)) < 0) {
+        && (c->listen_fd = address_listen (b, b->options->interface, address, &bad)) < 0) {
         /* the first shell has to hear of it, from whoever can tell */
         address[0] = '\0';
     }
@@ -485,7 +489,7 @@ int client_begin (struct client *c, struct fault *f)
                          "rank", b->rank,
                          "address", address,
                          "host", host,
-                         "error", c->listen_fd < 0 && !b->options->content ? f->text : "")))
+                         "error", bad.text)))
         return fault_set (f, ENOMEM, b->rank, "out of memory");
     c->hello_ns = clock_ns ();
     c->cpu = processor_time ();
@@ -494,6 +498,8 @@ int client_begin (struct client *c, struct fault *f)
     if (!c->hello || flux_future_then (c->hello, -1., hello_cb, c) < 0
         || !(c->limit_w = flux_timer_watcher_create (b->r, b->options->timeout, 0., limit_cb, c)))
         return fault_set (f, errno, b->rank, "cannot reach the first shell: %s", strerror (errno));
+    flux_reactor_now_update (b->r);
+    flux_timer_watcher_reset (c->limit_w, b->options->timeout, 0.);
     flux_watcher_start (c->limit_w);
     if (b->options->progress > 0) {
         double period = b->options->progress;

@@ -33,8 +33,8 @@ static int32_t *get_brokers (struct bcast *b, int *size, struct fault *f)
     json_t *tree;
 
     if (!(future = flux_rpc_pack (b->h, "overlay.topology", 0, 0, "{s:i}", "rank", 0))
+        || flux_rpc_get_unpack (future, "{s:i}", "size", size) < 0
         || flux_rpc_get_unpack (future, "o", &tree) < 0
-        || json_unpack (tree, "{s:i}", "size", size) < 0 || *size < 1
         || !(parents = malloc (*size * sizeof (*parents)))) {
         fault_set (f, errno, -1, "the instance's topology cannot be had: %s", strerror (errno));
         goto done;
@@ -88,7 +88,7 @@ int32_t *jobtopo_create (struct bcast *b, struct fault *f)
 
             if (flux_shell_rank_info_unpack (b->shell, i, "{s:i}", "broker_rank", &rank) < 0
                 || rank < 0 || rank >= size) {
-                fault_set (f, EPROTO, i, "has no broker in the instance's topology");
+                fault_set (f, EPROTO, -1, "shell %d has no broker in the instance's topology", i);
                 goto error;
             }
             if (pass == 0)

@@ -38,7 +38,9 @@
 
 #include "bcast.h"
 
-/* How long a shell that has failed waits to be ended with its job, seconds. */
+/* How long a shell that has failed waits to be ended with its job, after what
+ * the first one may take to write its report, seconds.
+ */
 #define GRACE 10.
 
 /* Some other plugin may end this shell at any time: exit_cb () cleans up. */
@@ -104,9 +106,11 @@ static void signal_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *
 
 static void timer_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *arg)
 {
+    bool *expired = arg;
+
     (void)w;
     (void)revents;
-    (void)arg;
+    *expired = true;
     flux_reactor_stop (r);
 }
 
@@ -115,13 +119,17 @@ static void timer_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *a
  */
 static void wait_for_end (struct bcast *b)
 {
-    flux_watcher_t *w = flux_timer_watcher_create (b->r, GRACE, 0., timer_cb, NULL);
+    double grace = GRACE + (b->options ? b->options->timeout : 0.);
+    bool expired = false;
+    flux_watcher_t *w = flux_timer_watcher_create (b->r, grace, 0., timer_cb, &expired);
 
     if (b->server)
         server_close (b->server);
     flux_watcher_start (w);
-    if (!b->terminated && !b->fault.text[0])
-        flux_reactor_run (b->r, 0);
+    while (!b->terminated && !b->fault.text[0] && !expired) {
+        if (flux_reactor_run (b->r, 0) < 0)
+            break;
+    }
     if (!b->terminated)
         shell_die (1, "%s", b->fault.text[0] ? b->fault.text : "the broadcast has failed");
     exit (1);
@@ -138,6 +146,8 @@ static void run (struct bcast *b)
             shell_die_errno (1, "cannot watch for signals");
         flux_watcher_start (w[i]);
     }
+    /* the reactor has not run for long, and the limits begin now */
+    flux_reactor_now_update (b->r);
     if (b->server)
         server_begin (b->server);
     failed = !b->options || client_begin (b->client, &b->fault) < 0
@@ -149,8 +159,12 @@ static void run (struct bcast *b)
     }
     if (b->server && !b->terminated)
         server_end (b->server);
-    else if (failed && !(b->options && b->options->go_on && !b->terminated))
-        wait_for_end (b);
+    else if (failed) {
+        if (!b->options || !b->options->go_on || b->terminated)
+            wait_for_end (b);
+        if (b->fault.text[0])
+            shell_warn ("%s", b->fault.text);
+    }
     for (int i = 0; i < 2; i++)
         flux_watcher_destroy (w[i]);
 }

@@ -57,6 +57,7 @@ struct server {
     bool committed;
     bool ending;              /* it only waits for that */
     bool ended;
+    bool aborted;             /* all were told */
     bool lost;                /* a shell */
     struct fault fault;       /* that explains the failure */
     bool publishing;
@@ -106,6 +107,7 @@ static void fail (struct server *s, const struct fault *f)
     s->stage = FAILED;
     s->fault = *f;
     flux_watcher_stop (s->limit_w);
+    flux_reactor_now_update (s->b->r);
     flux_timer_watcher_reset (s->settle_w, SETTLE, 0.);
     flux_watcher_start (s->settle_w);
 }
@@ -117,6 +119,7 @@ static void settle_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *
     (void)r;
     (void)w;
     (void)revents;
+    s->aborted = true;
     tell_all (s, "abort");
 }
 
@@ -165,11 +168,10 @@ static json_t *find_brokers (struct server *s)
 }
 
 /* What rank needs of the plan. */
-static json_t *make_part (struct server *s, int rank)
+static json_t *make_part (struct server *s, int rank, json_t *brokers)
 {
     const struct plan *p = s->plan;
     bool content = s->b->options->content;
-    json_t *brokers = content ? find_brokers (s) : json_array ();
     json_t *paths = json_array ();
     json_t *children = json_array ();
 
@@ -187,7 +189,7 @@ static json_t *make_part (struct server *s, int rank)
         json_array_append_new (paths, path);
         json_array_append_new (children, below);
     }
-    return json_pack ("{s:s s:o s:o s:i s:b s:b s:i s:i s:I s:I s:o s:o s:o}",
+    return json_pack ("{s:s s:o s:o s:i s:b s:b s:i s:i s:I s:I s:o s:o s:O}",
                       "event", "setup",
                       "key", hex (s->key, KEY_SIZE),
                       "id", hex (s->id, ID_SIZE),
@@ -286,6 +288,7 @@ static void try_setup (struct server *s)
 {
     struct bcast *b = s->b;
     struct fault f = { .rank = -1 };
+    json_t *brokers;
 
     if (s->stage != WIRING || s->here < b->size || !s->ready)
         return;
@@ -300,12 +303,19 @@ static void try_setup (struct server *s)
                  (clock_ns () - s->epoch_ns) / 1e9,
                  b->options->strategy);
     s->stage = RUNNING;
-    for (int i = 0; i < b->size; i++) {
-        json_t *o = make_part (s, i);
+    brokers = b->options->content ? find_brokers (s) : json_array ();
+    for (int i = 0; i < b->size && s->stage == RUNNING; i++) {
+        json_t *o = make_part (s, i, brokers);
 
-        tell (s, i, o);
+        if (o)
+            tell (s, i, o);
+        else {
+            fault_set (&f, ENOMEM, -1, "out of memory");
+            fail (s, &f);
+        }
         json_decref (o);
     }
+    json_decref (brokers);
     advance (s);
 }
 
@@ -374,7 +384,8 @@ static void hello_cb (flux_t *h, flux_msg_handler_t *mh, const flux_msg_t *msg, 
     p->host = strdup (host);
     p->state = HERE;
     s->here++;
-    if (flux_respond_pack (h, msg, "{s:s}", "event", "welcome") < 0)
+    /* who comes too late has nothing to wait for */
+    if (flux_respond_pack (h, msg, "{s:s}", "event", s->aborted ? "abort" : "welcome") < 0)
         shell_log_errno ("cannot answer shell %d", rank);
     if (*error || !p->address || !p->host) {
         struct fault f;
@@ -569,6 +580,7 @@ void server_begin (struct server *s)
 
     s->epoch_ns = clock_ns ();
     s->start = flux_reactor_time ();
+    flux_timer_watcher_reset (s->limit_w, b->options->timeout, 0.);
     flux_watcher_start (s->limit_w);
     if (b->options->content) {
         struct fault f = { 0 };
@@ -671,8 +683,11 @@ static void begin_report (struct server *s)
     if (!(s->report = make_report (s)))
         shell_warn ("no report: out of memory");
     else if (!(s->commit = jobreport_commit (s->b, s->report))
-             || flux_future_then (s->commit, s->b->options->timeout, commit_cb, s) < 0)
+             || flux_future_then (s->commit, s->b->options->timeout, commit_cb, s) < 0) {
         shell_warn ("no report: %s", strerror (errno));
+        flux_future_destroy (s->commit);
+        s->commit = NULL;
+    }
 }
 
 static void end_report (struct server *s)
@@ -697,14 +712,19 @@ void server_end (struct server *s)
 {
     struct fault *f = &s->fault;
     char where[300] = "";
+    json_t *text;
 
     if (s->stage != DONE && s->stage != FAILED) {
         s->stage = FAILED;
         *f = s->b->fault;
-        tell_all (s, "abort");
     }
-    if (s->stage == FAILED)
+    if (s->stage == FAILED) {
+        if (!s->aborted) {
+            s->aborted = true;
+            tell_all (s, "abort");
+        }
         begin_report (s);
+    }
     end_report (s);
     server_close (s);
     s->ended = true;
@@ -716,9 +736,12 @@ void server_end (struct server *s)
                   "rank %d (%.200s): ",
                   f->rank,
                   s->peers[f->rank].host ? s->peers[f->rank].host : bcast_host (s->b, f->rank));
+    /* Flux takes no other text than UTF-8 */
+    text = record_text (f->text);
     if (!s->b->options->go_on)
-        shell_die (1, "%s%s", where, f->text);
-    shell_warn ("%s%s", where, f->text);
+        shell_die (1, "%s%s", where, json_string_value (text));
+    shell_warn ("%s%s", where, json_string_value (text));
+    json_decref (text);
 }
 
 void server_destroy (struct server *s)

@@ -94,7 +94,9 @@ char *source_destination (struct bcast *b, struct fault *f)
                        "FLUX_JOB_TMPDIR is not set: say where to with tree-bcast.destination=");
             return NULL;
         }
-        return strdup (given);
+        if (!(result = strdup (given)))
+            fault_set (f, ENOMEM, b->rank, "out of memory");
+        return result;
     }
     if ((rendered = flux_shell_mustache_render (b->shell, given)))
         result = replace_rank (rendered, b->rank);
