@@ -337,13 +337,18 @@ def test_a_shell_without_the_plugin_may_be_no_reason_to_stop(flux, payload, tmp_
     assert "rank 2 (" in done.stderr
 
 
-def test_a_shell_that_dies_ends_the_job(flux, tmp_path):
+def submit_large(flux, tmp_path) -> str:
+    """Start a broadcast that takes long enough to look at; return the job."""
     source = tmp_path / "source"
     with source.open("wb") as f:
         for _ in range(256):
             f.write(os.urandom(1 << 20))
     option = f"-otree-bcast=chain,file={source},destination={tmp_path}/{{rank}}"
-    job = flux("submit", f"-N{SIZE}", option, "true").stdout.strip()
+    return flux("submit", f"-N{SIZE}", option, "true").stdout.strip()
+
+
+def test_a_shell_that_dies_ends_the_job(flux, tmp_path):
+    job = submit_large(flux, tmp_path)
     shells = wait_for_shells(job, SIZE)
     wait_until(lambda: leftovers(tmp_path))
     os.kill(shells[-1], 9)
@@ -355,12 +360,7 @@ def test_a_shell_that_dies_ends_the_job(flux, tmp_path):
 
 
 def test_a_cancelled_job_leaves_nothing_behind(flux, tmp_path):
-    source = tmp_path / "source"
-    with source.open("wb") as f:
-        for _ in range(256):
-            f.write(os.urandom(1 << 20))
-    option = f"-otree-bcast=chain,file={source},destination={tmp_path}/{{rank}}"
-    job = flux("submit", f"-N{SIZE}", option, "true").stdout.strip()
+    job = submit_large(flux, tmp_path)
     wait_until(lambda: len(leftovers(tmp_path)) == SIZE)
     flux("cancel", job)
     flux("job", "wait-event", job, "clean")
