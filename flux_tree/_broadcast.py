@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
@@ -27,6 +27,9 @@ __all__ = ["broadcast", "broadcast_async"]
 
 SECURITY = ("tls", "none")
 TRANSPORTS = ("direct", "content")
+
+#: About what the loopback interface moves, bytes per second: enough to choose chunks by.
+LOOPBACK_BANDWIDTH = 1.25e9
 
 #: More threads than this are of no use to a rank.
 MAX_WORKERS = 16
@@ -177,7 +180,6 @@ def broadcast(
                 notify=notify,
             ),
         )
-    begin = time.monotonic()
     _check(security, timeout, workers, bandwidth, transport)
     given = {"nodes": nodes, "archive": archive, "interface": interface, "window": window}
     for name, value in given.items():
@@ -187,6 +189,67 @@ def broadcast(
         raise UsageError(f"transport {transport!r}: only inside Flux, give handle=flux.Flux() too")
     if source is None:
         raise UsageError("source: there is none, give a file or a directory")
+    return between_processes(
+        source,
+        destination,
+        strategy,
+        topology=topology,
+        ranks=ranks,
+        members=members,
+        chunk_size=chunk_size,
+        security=security,
+        overwrite=overwrite,
+        timeout=timeout,
+        workers=workers,
+        bandwidth=bandwidth,
+        measure_clock=measure_clock,
+        progress=progress,
+    )
+
+
+def between_processes(
+    source: str | os.PathLike[str] | Payload,
+    destination: str | os.PathLike[str],
+    strategy: str | Strategy | Plan | None,
+    *,
+    topology: Topology | str | None,
+    ranks: int | None,
+    members: Iterable[int] | None,
+    chunk_size: int | None,
+    security: str,
+    overwrite: bool,
+    timeout: float,
+    workers: int | None,
+    bandwidth: float | None,
+    measure_clock: bool = False,
+    progress: Callable[[NDArray[np.void]], None] | None,
+    places: Sequence[tuple[int, str]] | None = None,
+    hosts: Sequence[str] | None = None,
+) -> Result:
+    """Broadcast with the embedded engine, between processes of this machine.
+
+    Parameters
+    ----------
+    source, destination, strategy, topology, ranks, members, chunk_size, security, overwrite, \
+    timeout, workers, bandwidth, measure_clock, progress
+        As of `broadcast`.
+    places : sequence of (int, str), optional
+        Of each rank of a lab, its network namespace (a file descriptor) and its address there.
+    hosts : sequence of str, optional
+        Of each rank of a lab, the name of its host.
+
+    Returns
+    -------
+    Result
+        Of the engine "lab" if there are places, else of "local".
+
+    Raises
+    ------
+    FluxTreeError
+        As of `broadcast`.
+    """
+    begin = time.monotonic()
+    _check(security, timeout, workers, bandwidth, "direct")
     plan = _make_plan("two-tree" if strategy is None else strategy, topology, ranks, members)
     text = os.fsdecode(destination)
     if not text or "\0" in text:
@@ -199,7 +262,9 @@ def broadcast(
         )
     payload = source if isinstance(source, Payload) else Payload.scan(source)
     if chunk_size is None:
-        chunk_size = best_chunk_size(payload.bytes, plan.depth, plan.stripes)
+        chunk_size = best_chunk_size(
+            payload.bytes, plan.depth, plan.stripes, bandwidth or LOOPBACK_BANDWIDTH
+        )
     payload = payload.with_chunk_size(chunk_size)
     if workers is None:
         workers = min(4, max(1, (os.cpu_count() or 1) // count))
@@ -213,6 +278,7 @@ def broadcast(
         workers=min(int(workers), MAX_WORKERS),
         measure_clock=measure_clock,
         progress=progress,
+        places=places,
     )
     elapsed = time.monotonic() - begin
     return Result(
@@ -223,11 +289,12 @@ def broadcast(
         bytes=payload.bytes,
         files=payload.files,
         chunk_size=payload.chunk_size,
-        engine="local",
+        engine="local" if places is None else "lab",
         security=security,
         bandwidth=_local.loopback_bandwidth() if bandwidth is None else bandwidth,
         elapsed=elapsed,
-        measured=bandwidth is None,
+        measured=bandwidth is None or places is not None,
+        hosts=None if hosts is None else tuple(hosts),
     )
 
 

@@ -17,8 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 
 from . import _records
 from ._native import lib
+from ._stream import stream_bandwidth
 from .errors import (
     BroadcastError,
     Cancelled,
@@ -62,6 +62,7 @@ def run(
     workers: int,
     measure_clock: bool,
     progress: Callable[[NDArray[np.void]], None] | None,
+    places: Sequence[tuple[int, str]] | None = None,
 ) -> NDArray[np.void]:
     """Carry a plan out between processes of this machine.
 
@@ -85,6 +86,9 @@ def run(
         Measure the clocks' offsets although all ranks have the same clock.
     progress : callable or None
         Called a few times a second with the records as they are.
+    places : sequence of (int, str), optional
+        Of each rank, its network namespace (a file descriptor) and its address there. The loopback
+        interface of this process's own, if not given.
 
     Returns
     -------
@@ -130,8 +134,9 @@ def run(
             "workers": workers,
             "timeout": timeout,
             "epoch_ns": lib.node_clock_ns(),
+            "places": dict(enumerate(places or ())),
         }
-        fds = (records_fd, parents_fd, manifest_fd)
+        fds = (records_fd, parents_fd, manifest_fd, *(fd for fd, _ in places or ()))
         answer = _run_launcher(setup, fds, progress and (lambda: progress(shared)))
         result = np.array(shared)
     if answer is None:
@@ -248,25 +253,5 @@ def loopback_bandwidth(size: int = 64 << 20) -> float:
     float
         Bytes per second.
     """
-    server = socket.create_server(("127.0.0.1", 0))
-    block = memoryview(secrets.token_bytes(1 << 20))
-    warm = size // 4
-
-    def send() -> None:
-        with socket.create_connection(server.getsockname()) as out:
-            for _ in range((warm + size) // len(block)):
-                out.sendall(block)
-
-    sender = threading.Thread(target=send, daemon=True)
-    sender.start()
-    conn, _ = server.accept()
-    buffer = bytearray(1 << 20)
-    got, start = 0, time.perf_counter()
-    began = 0
-    with conn, server:
-        while n := conn.recv_into(buffer):
-            got += n
-            if not began and got >= warm:
-                began, start = got, time.perf_counter()
-    sender.join()
-    return (got - began) / (time.perf_counter() - start)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return stream_bandwidth(server, socket.socket(), size)

@@ -46,12 +46,26 @@ class Shared:
         self.manifest = ffi.from_buffer("unsigned char[]", _read_fd(setup["manifest_fd"]))
         self.key = ffi.new("unsigned char[]", bytes.fromhex(setup.pop("key")))
         self.id = ffi.new("unsigned char[]", bytes.fromhex(setup["id"]))
-        self.listeners = {r: socket.create_server(("127.0.0.1", 0)) for r in setup["ranks"]}
-        text = {r: f"127.0.0.1:{s.getsockname()[1]}" for r, s in self.listeners.items()}
+        self.places: dict[str, list[Any]] = setup["places"]
+        self.listeners = {r: self.listen(r) for r in setup["ranks"]}
+        text = {r: "{}:{}".format(*s.getsockname()) for r, s in self.listeners.items()}
         self._texts = [
             ffi.new("char[]", text[r].encode()) if r in text else ffi.NULL for r in range(self.n)
         ]
         self.addresses = ffi.new("char *[]", self._texts)
+
+    def listen(self, rank: int) -> socket.socket:
+        """Return a socket that listens for a rank, where the rank is."""
+        address = self.go(rank) if self.places else "127.0.0.1"
+        return socket.create_server((address, 0))
+
+    def go(self, rank: int) -> str:
+        """Go to where a rank is, for its sockets to be there; return its address."""
+        from flux_tree import _namespace  # only here: nothing else needs ctypes
+
+        fd, address = self.places[str(rank)]
+        _namespace.enter(fd, _namespace.NET)
+        return str(address)
 
     def destination(self, rank: int) -> bytes:
         return os.fsencode(self.setup["destinations"][rank])
@@ -177,6 +191,8 @@ class Launcher:
 
     def fork(self) -> None:
         for rank in self.ranks:
+            if self.shared.places:
+                self.shared.go(rank)
             pid = os.fork()
             if pid == 0:
                 code = 1

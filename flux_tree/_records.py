@@ -132,7 +132,8 @@ class Result:
     chunk_size : int
         Bytes.
     engine : str
-        What moved the bytes: "local", processes of this machine, or "flux", the shells of a job.
+        What moved the bytes: "local", processes of this machine; "lab", the same, each on a host
+        of a `flux_tree.lab.Lab`; or "flux", the shells of a job.
     security : str
         "tls" or "none".
     bandwidth : float or None
@@ -148,7 +149,7 @@ class Result:
     jobid : str or None
         Of the job of Flux that did it, where there was one and it is known.
     hosts : tuple of str or None
-        The host of each rank, in a job.
+        The host of each rank, in a job or a lab.
     error : str or None
         Why the broadcast failed; None for one that worked. Only `flux_tree.records` and `load`
         return results of failed ones.

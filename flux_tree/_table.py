@@ -196,7 +196,7 @@ def result_figures(result: Result) -> list[tuple[str, str, str]]:
             ("median", format_seconds(summary["median_s"]), ""),
             ("p95", format_seconds(summary["p95_s"]), "95% of the ranks are done by then"),
         ]
-    local = result.engine == "local"
+    local = result.engine != "flux"
     whole = "with starting and ending the ranks" if local else "in the job, with wiring up"
     figures += [
         ("whole call", format_seconds(summary["elapsed_s"]), whole),
@@ -258,6 +258,8 @@ def result_header(result: Result) -> str:
     n = int(result.plan.present.sum())
     if result.engine == "local":
         where = f"local, {n} process{'' if n == 1 else 'es'} of this machine, {security}"
+    elif result.engine == "lab":
+        where = f"lab, {n} host{'' if n == 1 else 's'} on this machine, {security}"
     else:
         job = "" if result.jobid is None else f" job {result.jobid},"
         kind = f"direct, {security}" if result.transport == "direct" else "content cache"
@@ -271,7 +273,8 @@ def result_header(result: Result) -> str:
 def _limit(result: Result) -> tuple[str, str]:
     if result.bandwidth is None or result.limit is None:
         return "unknown", "give the bandwidth of one NIC (--bandwidth 10Gbit/s)"
-    origin = "one loopback stream, measured" if result.measured else "as given"
+    stream = "one stream between two hosts" if result.engine == "lab" else "one loopback stream"
+    origin = f"{stream}, measured" if result.measured else "as given"
     size, rate = format_bytes(result.bytes), format_rate(result.bandwidth)
     return format_seconds(result.limit), f"{size} at {rate} ({origin})"
 

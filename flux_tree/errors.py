@@ -7,6 +7,7 @@ __all__ = [
     "Cancelled",
     "DestinationError",
     "FluxTreeError",
+    "LabError",
     "PlanError",
     "SourceError",
     "TopologyError",
@@ -62,6 +63,12 @@ class BroadcastError(FluxTreeError):
     """The transfer itself failed: a rank died, a connection broke, data did not verify."""
 
     exit_code = 5
+
+
+class LabError(FluxTreeError):
+    """The laboratory cannot be made on this machine, or what runs in it cannot be started."""
+
+    exit_code = 6
 
 
 class Cancelled(FluxTreeError):

@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 from .. import units
 
 __all__ = [
+    "BANDWIDTH_VAR",
     "BYTES",
     "RATE",
     "SECONDS",
@@ -74,6 +75,9 @@ _SPECS = {
     "mincrit": "three levels, few brokers that matter",
     "custom": "from the parents that you give",
 }
+
+#: The environment variable that stands in for --bandwidth; a lab sets it.
+BANDWIDTH_VAR = "FLUX_TREE_BANDWIDTH"
 
 BYTES = _Unit("size", units.parse_bytes)
 RATE = _Unit("rate", units.parse_rate)

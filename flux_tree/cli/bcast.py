@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._output import progress_bar, say
-from ._params import BYTES, RATE, SECONDS, SPEC, STRATEGY, json_option, members_option
+from ._params import (
+    BANDWIDTH_VAR,
+    BYTES,
+    RATE,
+    SECONDS,
+    SPEC,
+    STRATEGY,
+    json_option,
+    members_option,
+)
 
 if TYPE_CHECKING:
     from .._job import BroadcastFuture
@@ -83,6 +92,7 @@ FLUX_ONLY = ("nodes", "transport", "archive", "interface", "window")
     "--bandwidth",
     metavar="RATE",
     type=RATE,
+    envvar=BANDWIDTH_VAR,
     help="Of one NIC, for the limit: 10Gbit/s.  [default: measured; in Flux, unknown]",
 )
 @click.option("--plot", metavar="FILE", type=click.Path(), help="Draw it: times.png, .svg, .pdf.")

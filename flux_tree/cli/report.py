@@ -7,14 +7,20 @@ import os
 import click
 
 from ._output import say
-from ._params import RATE, json_option
+from ._params import BANDWIDTH_VAR, RATE, json_option
 
 __all__ = ["command"]
 
 
 @click.command("report", short_help="What an earlier broadcast inside Flux measured.")
 @click.argument("job", metavar="JOBID|FILE")
-@click.option("--bandwidth", metavar="RATE", type=RATE, help="Of one NIC, for the limit: 10Gbit/s.")
+@click.option(
+    "--bandwidth",
+    metavar="RATE",
+    type=RATE,
+    envvar=BANDWIDTH_VAR,
+    help="Of one NIC, for the limit: 10Gbit/s.",
+)
 @click.option("--plot", metavar="FILE", type=click.Path(), help="Draw it: times.png, .svg, .pdf.")
 @json_option
 def command(job: str, bandwidth: float | None, plot: str | None, as_json: bool) -> None:

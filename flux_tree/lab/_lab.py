@@ -1,0 +1,464 @@
+"""A laboratory: hosts with NICs of a given rate, on one machine."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _broadcast, _namespace, _setup
+from .._stream import stream_bandwidth
+from ..errors import LabError, UsageError
+from ..topology import Topology
+from . import _folder, _network
+from ._usage import Usage
+
+if TYPE_CHECKING:
+    from .._payload import Payload
+    from .._records import Result
+    from ..plan import Plan
+    from ..strategies import Strategy
+
+__all__ = ["Lab"]
+
+#: What the measurement of a stream takes, and moves at least.
+STREAM_S, STREAM_BYTES = 1.0, 1 << 20
+#: The longest name that Flux takes for the folder of a broker's sockets.
+MAX_RUNDIR = 96
+#: How long the processes of a lab may take to be gone.
+END_S = 15.0
+
+_START = "import sys; sys.path += sys.argv[2:]; from {} import main; main(sys.argv[1])"
+
+
+class Lab:
+    """Hosts on this machine, each with an address and a NIC of its own, that share nothing else
+    but the machine's processors, memory and file systems.
+
+    A host is a network namespace with a name. Everything is gone when it is closed, or when this
+    process dies, however that comes about: the network is removed by the kernel with its last
+    process, and all programs that were started here are in one process namespace.
+
+    Parameters
+    ----------
+    hosts : int
+        How many, 2 to 1000.
+    rate : float
+        Of each NIC, in each direction, bytes per second.
+    racks : int, default 1
+        How many racks they stand in, neighbours together.
+    uplink : float, optional
+        Of the cable between each rack and the others, bytes per second in each direction; as fast
+        as the machine, if not given.
+    slow : mapping of int to float, optional
+        Rates of single NICs, by host.
+
+    Attributes
+    ----------
+    hosts : int
+        How many.
+    rate : float
+        Of each NIC, bytes per second.
+    names, addresses : list of str
+        Of each host.
+    racks : list of int
+        The rack of each host.
+    folder : Path
+        For temporary files: it is gone with the lab.
+
+    Raises
+    ------
+    UsageError
+        If a parameter makes no sense.
+    LabError
+        If this process is not root's, pyroute2 is not installed, or the kernel refuses.
+
+    Examples
+    --------
+    >>> with flux_tree.lab.Lab(hosts=8, rate=12.5e6) as lab:
+    ...     print(lab.broadcast("model", "/tmp/copy-{rank}", "chain"))
+    """
+
+    def __init__(
+        self,
+        hosts: int,
+        rate: float,
+        *,
+        racks: int = 1,
+        uplink: float | None = None,
+        slow: Mapping[int, float] | None = None,
+    ) -> None:
+        _check(hosts, rate, racks, uplink, slow or {})
+        if os.geteuid() != 0:
+            raise LabError("lab: it makes network namespaces, which only root may: use sudo")
+        self.hosts = hosts
+        self.rate = rate
+        self._uplink = uplink
+        self._usage = Usage()
+        self._goodput: float | None = None
+        self._instances = 0
+        self._processes: list[subprocess.Popen[Any]] = []
+        with ExitStack() as stack:
+            self._network = _network.build(hosts, rate, racks, uplink, slow)
+            stack.callback(self._network.close)
+            self.folder, lock = _folder.make_folder()
+            stack.callback(os.close, lock)
+            self._keeper = stack.enter_context(_Keeper(self.folder, lock))
+            stack.callback(self._end)
+            self._close = stack.pop_all()
+        self._places = [(h.net, h.address) for h in self._network.hosts]
+        self.names = [h.name for h in self._network.hosts]
+        self.addresses = [h.address for h in self._network.hosts]
+        self.racks = [h.rack for h in self._network.hosts]
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every process of the lab and remove it. Closing it again does nothing."""
+        self._usage.close()
+        self._close.close()
+
+    def goodput(self) -> float:
+        """Return what one TCP stream between two hosts moves: measured once, then remembered.
+
+        It is the measure of all broadcasts in the lab: bytes / goodput is line time. The two have
+        NICs that are not slow ones and are in the same rack, where there are two such hosts.
+
+        Returns
+        -------
+        float
+            Bytes per second.
+        """
+        if self._goodput is None:
+            pairs = itertools.combinations(self._network.hosts, 2)
+            sender, receiver = min(
+                pairs, key=lambda p: (p[0].rack != p[1].rack, -p[0].rate, -p[1].rate)
+            )
+            rates = [sender.rate, receiver.rate]
+            if self._uplink is not None and sender.rack != receiver.rack:
+                rates.append(self._uplink)
+            size = max(STREAM_BYTES, int(min(rates) * STREAM_S))
+            with receiver.call(lambda: socket.create_server((receiver.address, 0))) as server:
+                self._goodput = stream_bandwidth(server, sender.call(socket.socket), size)
+        return self._goodput
+
+    def popen(self, host: int, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """Start a program on a host.
+
+        Parameters
+        ----------
+        host : int
+            Which.
+        argv : sequence of str
+            The program and its arguments.
+        **options
+            As of `subprocess.Popen`. The program has a session of its own, unless
+            ``start_new_session`` says otherwise.
+
+        Returns
+        -------
+        subprocess.Popen
+            The program is killed when the lab is closed.
+
+        Raises
+        ------
+        UsageError
+            If there is no such host.
+        OSError
+            If the program cannot be started.
+        """
+        if not 0 <= host < self.hosts:
+            raise UsageError(f"host {host}: there is none, give one of 0-{self.hosts - 1}")
+        options.setdefault("start_new_session", True)
+        return self._network.hosts[host].call(partial(self._start, argv, options))
+
+    def flux(
+        self,
+        argv: Sequence[str],
+        topo: str | Topology | None = None,
+        env: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> subprocess.Popen[Any]:
+        """Start an instance of Flux, with a broker on each host, that runs a program on the first.
+
+        Parameters
+        ----------
+        argv : sequence of str
+            The initial program and its arguments; with none, a shell.
+        topo : str or Topology, optional
+            The TBON: a spec for ``tbon.topo``, or any tree. Flux's own default, "kary:32", if not
+            given.
+        env : mapping of str to str, optional
+            Environment; that of this process, if not given. What an instance of Flux around this
+            process has put into it is left out, and what Flux needs to find flux-tree is added.
+        **options
+            As of `subprocess.Popen`, for the initial program.
+
+        Returns
+        -------
+        subprocess.Popen
+            It ends when the instance has, with the exit code of the initial program. SIGTERM ends
+            it early, and closing the lab at once.
+
+        Raises
+        ------
+        UsageError
+            If there is no such topology, or no Flux.
+        LabError
+            If the name of the temporary directory is too long.
+        """
+        command = shutil.which("flux")
+        if command is None:
+            raise UsageError(
+                "no Flux here: 'flux' is not on PATH; install flux-core, or set PATH to where it is"
+            )
+        topology = topo if isinstance(topo, Topology) else None
+        spec = None if topology is not None else str(topo or "kary:32")
+        if topology is None:
+            Topology.from_spec(spec or "", self.hosts)  # refuses what Flux would
+        elif topology.size != self.hosts:
+            raise UsageError(f"topology: of {topology.size} ranks, and the lab has {self.hosts}")
+        folder = self.folder / f"instance{self._instances}"
+        self._instances += 1
+        if len(os.fsencode(folder / str(self.hosts))) > MAX_RUNDIR:
+            raise LabError(f"lab: {folder}: too long for the sockets of Flux, set TMPDIR to less")
+        folder.mkdir(mode=0o700)
+        cpus = sorted(os.sched_getaffinity(0))
+        hosts: list[dict[str, Any]] = []
+        for h in self._network.hosts:
+            # one core each, in turn: Flux would bind a job's part on every host to the first one
+            entry = {"host": h.name, "address": h.address, "net": h.net, "uts": h.uts}
+            entry["core"] = cpus[h.rank % len(cpus)]
+            if topology is not None and h.rank > 0:
+                entry["parent"] = self.names[topology.parents[h.rank]]
+            hosts.append(entry)
+        setup = folder / "setup.json"
+        setup.write_text(
+            json.dumps(
+                {
+                    "flux": command,
+                    "hosts": hosts,
+                    "topo": spec,
+                    "argv": list(argv),
+                    "folder": str(folder),
+                }
+            )
+        )
+        fds = [fd for h in self._network.hosts for fd in (h.net, h.uts)]
+        options["pass_fds"] = (*options.get("pass_fds", ()), *fds)
+        program = _python("flux_tree.lab._instance", str(setup))
+        return _namespace.in_thread(
+            partial(
+                self._start,
+                program,
+                {**options, "env": _environment(os.environ if env is None else env)},
+            )
+        )
+
+    def broadcast(
+        self,
+        source: str | os.PathLike[str] | Payload,
+        destination: str | os.PathLike[str],
+        strategy: str | Strategy | Plan | None = None,
+        *,
+        topology: Topology | str | None = None,
+        members: Iterable[int] | None = None,
+        chunk_size: int | None = None,
+        security: str = "tls",
+        overwrite: bool = False,
+        timeout: float = 60.0,
+        workers: int | None = None,
+        progress: Callable[[NDArray[np.void]], None] | None = None,
+    ) -> Result:
+        """Broadcast with the embedded engine, one rank on each host.
+
+        Parameters
+        ----------
+        source, destination, strategy, topology, members, chunk_size, security, overwrite, \
+        timeout, workers, progress
+            As of `flux_tree.broadcast`. The hosts share the machine's files, so `destination`
+            needs ``{rank}`` in it.
+
+        Returns
+        -------
+        Result
+            Its limit is reckoned with `goodput`.
+
+        Raises
+        ------
+        FluxTreeError
+            As of `flux_tree.broadcast`.
+        """
+        for name, value in (("topology", topology), ("plan", strategy)):
+            size = getattr(value, "size", self.hosts)
+            if size != self.hosts:
+                raise UsageError(f"{name}: of {size} ranks, and the lab has {self.hosts} hosts")
+        return _broadcast.between_processes(
+            source,
+            destination,
+            strategy,
+            ranks=None if isinstance(topology, Topology) else self.hosts,
+            topology=topology,
+            members=members,
+            chunk_size=chunk_size,
+            security=security,
+            overwrite=overwrite,
+            timeout=timeout,
+            workers=workers,
+            bandwidth=self.goodput(),
+            progress=progress,
+            places=self._places,
+            hosts=self.names,
+        )
+
+    def usage(self) -> dict[str, float]:
+        """Return what the lab has used of the machine so far.
+
+        Returns
+        -------
+        dict
+            ``elapsed_s``; ``cpu_s`` of its processes that have ended; ``machine_busy``, the share
+            of time that the machine's processors were busy, with whatever; ``memory``, bytes of
+            the machine's memory that are in use and were not when the lab was made, the most so
+            far.
+        """
+        return self._usage.read()
+
+    def _end(self) -> None:
+        """Have all processes killed, and take leave of those that were started from here.
+
+        The first process of a namespace does not end before all others have been waited for.
+        """
+        self._keeper.release()
+        while self._processes:
+            self._processes.pop().wait()
+
+    def _start(self, argv: Sequence[str], options: dict[str, Any]) -> subprocess.Popen[Any]:
+        """Start a program where the calling thread is, among the processes of the lab."""
+        self._keeper.enter()
+        process: subprocess.Popen[Any] = subprocess.Popen(argv, **options)
+        self._processes.append(process)
+        return process
+
+
+class _Keeper:
+    """The process that the other ones of a lab live and die with."""
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        self._folder = str(folder)
+        self._lock = lock
+
+    def __enter__(self) -> _Keeper:
+        self._process = _namespace.in_thread(self._start)
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with self._process.stdout as out:
+            ready = out.readline()
+        if ready != b"ready\n":
+            self._process.stdin.close()
+            self._process.wait()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            why = os.fsdecode(ready).strip() or "it died"
+            raise LabError(f"lab: its processes cannot be kept apart from others ({why})")
+        names = {_namespace.PID: "pid", _namespace.MOUNT: "mnt"}
+        where = f"/proc/{self._process.pid}/ns"
+        self._namespaces = {
+            kind: os.open(f"{where}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            for kind, name in names.items()
+        }
+        return self
+
+    def enter(self) -> None:
+        """Have what the calling thread starts from now on be a process of the lab."""
+        for kind, fd in self._namespaces.items():
+            _namespace.enter(fd, kind)
+
+    def release(self) -> None:
+        """Have it kill all others, and end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+        for fd in self._namespaces.values():
+            os.close(fd)
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        _namespace.unshare(_namespace.PID)
+        return subprocess.Popen(
+            _python("flux_tree.lab._keeper", self._folder),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(self._lock,),
+            start_new_session=True,
+        )
+
+
+def _python(module: str, argument: str) -> list[str]:
+    """Return the command that runs a module of ours, where no other file can stand in for it."""
+    root = str(Path(__file__).resolve().parent.parent.parent)
+    return [sys.executable, "-I", "-S", "-c", _START.format(module), argument, root]
+
+
+def _environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment in which an instance of Flux is started."""
+    kept = {name: value for name, value in env.items() if not _of_flux(name)}
+    for name, value, how in _setup.environment():
+        before = kept.get(name)
+        if how == "set" or not before:
+            kept[name] = value
+        elif value not in before.split(":"):
+            kept[name] = f"{value}:{before}" if how == "prepend" else f"{before}:{value}"
+    return kept
+
+
+def _of_flux(name: str) -> bool:
+    """Return whether an instance of Flux has put a variable into the environment of a program."""
+    return name in ("FLUX_URI", "FLUX_KVS_NAMESPACE", "FLUX_PROXY_REMOTE") or name.startswith(
+        ("FLUX_JOB_", "FLUX_TASK_", "PMI_", "PMIX_")
+    )
+
+
+def _check(
+    hosts: int, rate: float, racks: int, uplink: float | None, slow: Mapping[int, float]
+) -> None:
+    if not 2 <= hosts <= _network.MAX_HOSTS:
+        raise UsageError(f"lab: {hosts} hosts, give 2 to {_network.MAX_HOSTS}")
+    if not 1 <= racks <= hosts:
+        raise UsageError(f"lab: {racks} racks for {hosts} hosts, give 1 to {hosts}")
+    if uplink is not None and racks == 1:
+        raise UsageError("lab: an uplink, but only one rack: give more racks, or no uplink")
+    rates = {"rate": rate, "uplink": uplink, **{f"slow host {h}": r for h, r in slow.items()}}
+    for name, value in rates.items():
+        if value is not None and not 1000 <= value <= 1e12:
+            raise UsageError(f"lab: {name} of {value:g} bytes/s, give 1kB/s to 1TB/s")
+    for host in slow:
+        if not 0 <= host < hosts:
+            raise UsageError(f"lab: slow host {host}, there is none: give one of 0-{hosts - 1}")
