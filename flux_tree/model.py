@@ -44,12 +44,13 @@ def limit(size: int, bandwidth: float, latency: float = 0.0, depth: int = 1) -> 
     return size / bandwidth + depth * latency
 
 
-def chunk_size(size: int, depth: int, stripes: int = 1) -> int:
+def chunk_size(size: int, depth: int, stripes: int = 1, bandwidth: float | None = None) -> int:
     """Return a good chunk size for a payload and a plan.
 
     A pipeline of depth D ends D chunks after its line time, and each chunk costs some overhead:
-    the sum of the two is least at ``sqrt(size x overhead / D)``. The result is rounded to a power
-    of two and bounded, so that the memory of a rank is bounded as well.
+    the sum of the two is least at ``sqrt(size x overhead x bandwidth / D)``, with an overhead of
+    20 us. The result is rounded to a power of two and bounded, so that the memory of a rank is
+    bounded as well.
 
     Parameters
     ----------
@@ -59,10 +60,12 @@ def chunk_size(size: int, depth: int, stripes: int = 1) -> int:
         Of the plan, hops.
     stripes : int, default 1
         Trees of the plan; each receives into a chunk of its own.
+    bandwidth : float, optional
+        Of one NIC, bytes per second. 1 Gbit/s is reckoned with, if not given.
 
     Returns
     -------
     int
         Bytes, a power of two from `CHUNK_SIZE_MIN` to `CHUNK_SIZE_MAX`.
     """
-    return int(lib.plan_chunk_size(size, depth, stripes))
+    return int(lib.plan_chunk_size(size, depth, stripes, bandwidth or 0.0))

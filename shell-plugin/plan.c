@@ -134,18 +134,21 @@ void plan_children (const struct plan *p, int32_t *children)
     }
 }
 
-/* What a chunk costs beyond its bytes, as the bytes that could have been moved
- * meanwhile: 20 us of system calls and wake-ups at 10 Gbit/s. Only the square
- * root of it matters.
+/* What a chunk costs beyond its bytes: system calls and wake-ups, in seconds. */
+#define CHUNK_OVERHEAD 20e-6
+
+/* 1 Gbit/s, between the slow networks and the fast ones: only the square root
+ * of it matters.
  */
-#define CHUNK_OVERHEAD 25000.
+#define BANDWIDTH_UNKNOWN 125e6
 
 /* What is received into at once, over all trees, at most. */
 #define CHUNK_MEMORY (32 << 20)
 
-uint32_t plan_chunk_size (uint64_t bytes, int depth, int stripes)
+uint32_t plan_chunk_size (uint64_t bytes, int depth, int stripes, double bandwidth)
 {
-    double best = sqrt ((bytes > 0 ? bytes : 1) * CHUNK_OVERHEAD / (depth > 0 ? depth : 1));
+    double overhead = CHUNK_OVERHEAD * (bandwidth > 0 ? bandwidth : BANDWIDTH_UNKNOWN);
+    double best = sqrt ((bytes > 0 ? bytes : 1) * overhead / (depth > 0 ? depth : 1));
     double rounded = exp2 (rint (log2 (best)));
     double most = CHUNK_MEMORY / (stripes > 0 ? stripes : 1);
 

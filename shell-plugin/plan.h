@@ -43,9 +43,10 @@ int plan_depths (const struct plan *p, int32_t *depths, struct fault *f);
 void plan_children (const struct plan *p, int32_t *children);
 
 /* A good chunk size, in bytes, for 'bytes' of data down 'stripes' trees of that
- * depth: a power of two from PLAN_CHUNK_MIN to PLAN_CHUNK_MAX.
+ * depth: a power of two from PLAN_CHUNK_MIN to PLAN_CHUNK_MAX. 'bandwidth' of
+ * one NIC, in bytes per second; 0 if unknown.
  */
-uint32_t plan_chunk_size (uint64_t bytes, int depth, int stripes);
+uint32_t plan_chunk_size (uint64_t bytes, int depth, int stripes, double bandwidth);
 /* cffi end */
 
 #endif

@@ -113,7 +113,7 @@ def _cost(
     from .. import model
 
     if chunk is None:
-        chunk = model.chunk_size(size, plan.depth, plan.stripes)
+        chunk = model.chunk_size(size, plan.depth, plan.stripes, bandwidth)
     seconds = plan.cost(size, bandwidth, latency, chunk)
     limit = model.limit(size, bandwidth)
     return {

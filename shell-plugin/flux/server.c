@@ -228,7 +228,7 @@ static int choose_chunk_size (struct server *s, struct fault *f)
     if (node_summarize (manifest, len, &s->summary, f) < 0)
         return -1;
     if (size == 0)
-        size = plan_chunk_size (s->summary.bytes, depth, s->plan->stripes);
+        size = plan_chunk_size (s->summary.bytes, depth, s->plan->stripes, 0);
     s->summary.chunk_size = size;
     return node_set_chunk_size (manifest, len, size, f);
 }
