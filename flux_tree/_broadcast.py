@@ -102,8 +102,9 @@ def broadcast(
         Threads of each rank that move data, at most 16; the processors divided by the ranks, up to
         4, if not given.
     bandwidth : float, optional
-        Of one NIC, bytes per second, to reckon the limit with. If not given, one stream through
-        the loopback interface is measured; in Flux, the limit is unknown then.
+        Of one NIC, bytes per second, to choose chunks by and to reckon the limit with. If not
+        given, one stream through the loopback interface is measured; in Flux, the limit is unknown
+        then.
     measure_clock : bool, default False
         Not in Flux: measure the offsets of the ranks' clocks although they share one.
     progress : callable, optional
@@ -380,6 +381,7 @@ def broadcast_async(
     )
     more = {
         "chunk-size": chunk_size,
+        "bandwidth": bandwidth,
         "workers": workers,
         "interface": interface,
         "window": window,

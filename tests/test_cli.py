@@ -20,7 +20,9 @@ from flux_tree import Plan, Topology, UsageError, designs, strategies
 from flux_tree.cli import _app, _text
 
 COMMANDS = [name for section in _app.SECTIONS.values() for name in section]
-JSON_COMMANDS = [name for name in COMMANDS if name not in ("completion", "env", "install")]
+#: Those whose commands have commands.
+GROUPS = ("lab", "experiment")
+JSON_COMMANDS = [n for n in COMMANDS if n not in ("completion", "env", "install", *GROUPS)]
 
 
 def start(*args, env=None, **more):
@@ -69,8 +71,9 @@ def test_the_help_of_each_command_teaches(name):
     if name == "completion":
         assert "~/.bashrc" in out
         return
-    assert "Examples:" in out and ("--json" in out) == (name in JSON_COMMANDS)
-    examples = re.findall(r"^ +(flux-tree .*)$", out, re.M)
+    assert "Examples:" in out
+    assert name in GROUPS or ("--json" in out) == (name in JSON_COMMANDS)
+    examples = re.findall(r"^ +(?:sudo )?(flux-tree .*)$", out, re.M)
     assert any(example.startswith(f"flux-tree {name}") for example in examples)
 
 

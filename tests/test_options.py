@@ -104,6 +104,16 @@ def test_sizes_are_those_of_python(text):
         assert (refusal({"chunk-size": text}) == "") == accepted_by(units.parse_bytes, text)
 
 
+RATES = ["10Gbit/s", "100mbit", "25Gbps", "1.5 GB/s", "900MiB/s", "8Kibits/s", "12500000", "5b/s"]
+RATES += ["5Mb", "5mb", "10G", "1 G i B", "0", "0Gbit/s", "fast", "10Gbit/h", "iB/s", "7Bit", "ps"]
+RATES += ["1e400", "1e30PB/s", "-5B/s", "/s", "1PiB", "3 B / s"]
+
+
+@pytest.mark.parametrize("text", RATES)
+def test_rates_are_those_of_python(text):
+    assert (refusal({"bandwidth": text}) == "") == accepted_by(units.parse_rate, text)
+
+
 TIMES = [
     "60",
     "1.5s",

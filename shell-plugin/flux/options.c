@@ -16,6 +16,7 @@ enum type {
     TYPE_TEXT,
     TYPE_FLAG,    /* true, or one of two words */
     TYPE_SIZE,
+    TYPE_RATE,
     TYPE_SECONDS,
     TYPE_COUNT,
     TYPE_PLAN,
@@ -37,6 +38,7 @@ static const struct key keys[] = {
     { "destination", TYPE_TEXT, AT (destination), { NULL } },
     { "transport", TYPE_FLAG, AT (content), { "direct", "content" } },
     { "chunk-size", TYPE_SIZE, AT (chunk_size), { NULL } },
+    { "bandwidth", TYPE_RATE, AT (bandwidth), { NULL } },
     { "security", TYPE_FLAG, AT (encrypt), { "none", "tls" } },
     { "timeout", TYPE_SECONDS, AT (timeout), { NULL } },
     { "overwrite", TYPE_FLAG, AT (overwrite), { "false", "true" } },
@@ -121,6 +123,10 @@ static int set_value (struct options *o, const struct key *key, const char *text
             if (value_bytes (text, &bytes) < 0 || bytes < CHUNK_SIZE_MIN || bytes > CHUNK_SIZE_MAX)
                 return refuse (f, key->name, text, "give a size from 4KiB to 16MiB");
             *(uint32_t *)p = bytes;
+            return 0;
+        case TYPE_RATE:
+            if (value_rate (text, p) < 0)
+                return refuse (f, key->name, text, "give a rate such as 10Gbit/s or 1.2GB/s");
             return 0;
         case TYPE_SECONDS:
             if (value_seconds (text, &seconds) < 0 || seconds < least)

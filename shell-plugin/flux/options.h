@@ -27,6 +27,7 @@ struct options {
     bool overwrite;
     bool go_on;         /* on-failure=continue */
     uint32_t chunk_size;/* 0: one that fits */
+    double bandwidth;   /* of one NIC, bytes per second; 0: unknown */
     double timeout;     /* seconds */
     double progress;    /* seconds, 0: never */
     int workers;        /* 0: as many as fit */

@@ -15,6 +15,8 @@
  *   transport    direct: between the nodes; content: through the brokers'
  *                content cache (direct)
  *   chunk-size   what moves at once (one that fits)
+ *   bandwidth    of one NIC, to choose that by (FLUX_TREE_BANDWIDTH of the job's
+ *                environment)
  *   security     tls or none: whether the data is encrypted (tls)
  *   timeout      give up after so long without progress (60s)
  *   overwrite    replace a destination that exists

@@ -19,6 +19,7 @@
 #include "plan_json.h"
 #include "record_json.h"
 #include "source.h"
+#include "value.h"
 
 /* How long others are given to say what went wrong for them, seconds. */
 #define SETTLE 0.2
@@ -205,6 +206,18 @@ static json_t *make_part (struct server *s, int rank, json_t *brokers)
                       "brokers", brokers);
 }
 
+/* Of one NIC, as somebody said, or 0. */
+static double bandwidth (struct bcast *b)
+{
+    double rate = b->options->bandwidth;
+    const char *text;
+
+    if (rate == 0 && (text = flux_shell_getenv (b->shell, "FLUX_TREE_BANDWIDTH"))
+        && value_rate (text, &rate) < 0)
+        return 0;
+    return rate;
+}
+
 static int choose_chunk_size (struct server *s, struct fault *f)
 {
     uint32_t size = s->b->options->chunk_size;
@@ -228,7 +241,7 @@ static int choose_chunk_size (struct server *s, struct fault *f)
     if (node_summarize (manifest, len, &s->summary, f) < 0)
         return -1;
     if (size == 0)
-        size = plan_chunk_size (s->summary.bytes, depth, s->plan->stripes, 0);
+        size = plan_chunk_size (s->summary.bytes, depth, s->plan->stripes, bandwidth (s->b));
     s->summary.chunk_size = size;
     return node_set_chunk_size (manifest, len, size, f);
 }

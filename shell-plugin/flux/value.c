@@ -1,4 +1,4 @@
-/* value.c - sizes, times and lists of ranks as people write them */
+/* value.c - sizes, rates, times and lists of ranks as people write them */
 #include "value.h"
 
 #include <ctype.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNIT_SIZE 8
+#define UNIT_SIZE 16
 
 /* The number that 'text' begins with, without a sign or what else strtod
  * takes, and what follows.
@@ -66,6 +66,51 @@ int value_bytes (const char *text, uint64_t *bytes)
         return -1;
     *bytes = (uint64_t)llround (number);
     return 0;
+}
+
+int value_rate (const char *text, double *rate)
+{
+    static const char prefixes[] = "kmgtpe";
+    static const struct {
+        const char *name;
+        double factor;
+    } units[] = {
+        { "B", 1 }, { "b", 1. / 8 }, { "bit", 1. / 8 }, { "bits", 1. / 8 }, { "Bit", 1. / 8 },
+    };
+    char unit[UNIT_SIZE];
+    const char *prefix;
+    const char *p = unit;
+    double number;
+    size_t len = 0;
+
+    if (split (text, &number, unit) < 0)
+        return -1;
+    for (const char *q = unit; *q; q++) {
+        if (*q != ' ')
+            unit[len++] = *q;
+    }
+    unit[len] = '\0';
+    if (len >= 2 && (!strcmp (&unit[len - 2], "/s") || !strcmp (&unit[len - 2], "ps")))
+        unit[len -= 2] = '\0';
+    else if (len == 0) {
+        *rate = number;
+        return number > 0 ? 0 : -1;
+    }
+    if (*p && (prefix = strchr (prefixes, tolower ((unsigned char)*p)))) {
+        bool binary = p[1] == 'i';
+
+        if (islower ((unsigned char)*p) && !strcmp (p + 1 + binary, "b"))
+            return -1; /* bits or bytes? */
+        number *= pow (binary ? 1024 : 1000, prefix - prefixes + 1);
+        p += 1 + binary;
+    }
+    for (size_t i = 0; i < sizeof (units) / sizeof (units[0]); i++) {
+        if (!strcmp (p, units[i].name)) {
+            *rate = number * units[i].factor;
+            return *rate > 0 && *rate < 0x1p80 ? 0 : -1;
+        }
+    }
+    return -1;
 }
 
 int value_seconds (const char *text, double *seconds)

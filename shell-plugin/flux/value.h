@@ -1,4 +1,4 @@
-/* value.h - sizes, times and lists of ranks as people write them
+/* value.h - sizes, rates, times and lists of ranks as people write them
  *
  * The same texts as in flux_tree.units, with the same meaning.
  */
@@ -9,6 +9,11 @@
 
 /* "256MiB", "1.5GB", "64K", "4096". Returns -1 if it is no size. */
 int value_bytes (const char *text, uint64_t *bytes);
+
+/* "10Gbit/s", "1.2GB/s", "900000": bytes per second. Returns -1 if it is no
+ * rate.
+ */
+int value_rate (const char *text, double *rate);
 
 /* "50us", "1.5s", "2m", "60". Returns -1 if it is no time. */
 int value_seconds (const char *text, double *seconds);
