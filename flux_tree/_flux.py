@@ -11,12 +11,20 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from .errors import UsageError
 
-__all__ = ["connect", "flux_command", "flux_output", "flux_version", "import_flux"]
+__all__ = [
+    "connect",
+    "flux_command",
+    "flux_output",
+    "flux_version",
+    "import_flux",
+    "outside_flux",
+]
 
 
 def import_flux() -> ModuleType:
@@ -130,6 +138,22 @@ def flux_version() -> str | None:
         if name == "commands":
             return version.strip()
     return None
+
+
+def outside_flux(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what an instance of Flux around has put into it.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+
+    Returns
+    -------
+    dict of str to str
+    """
+    names = ("FLUX_URI", "FLUX_KVS_NAMESPACE", "FLUX_PROXY_REMOTE")
+    starts = ("FLUX_JOB_", "FLUX_TASK_", "PMI_", "PMIX_")
+    return {k: v for k, v in environment.items() if k not in names and not k.startswith(starts)}
 
 
 def _forget() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from .errors import UsageError
 
 __all__ = [
+    "BANDWIDTH_VAR",
     "CLI_FOLDER",
     "PLUGIN",
     "RC_FILE",
@@ -32,6 +33,9 @@ PLUGIN = HERE / "_plugin.abi3.so"
 RC_FILE = HERE / "shell" / "tree-bcast.lua"
 #: What adds --tree-bcast to flux run.
 CLI_FOLDER = HERE / "flux_cli"
+
+#: The environment variable that says what one NIC carries, where no option does.
+BANDWIDTH_VAR = "FLUX_TREE_BANDWIDTH"
 
 #: A variable, its value, and how it is set: "prepend" and "append" are for lists of folders.
 Line = tuple[str, str, str]

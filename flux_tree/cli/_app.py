@@ -27,6 +27,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "strategies": "strategies",
         "plan": "plan",
     },
+    "Measuring": {"lab": "lab", "experiment": "experiment"},
     "Set-up": {"env": "env", "install": "install", "doctor": "doctor"},
     "Shell": {"completion": "completion"},
 }

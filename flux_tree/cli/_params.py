@@ -8,6 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from .. import units
+from .._setup import BANDWIDTH_VAR
 
 __all__ = [
     "BANDWIDTH_VAR",
@@ -75,9 +76,6 @@ _SPECS = {
     "mincrit": "three levels, few brokers that matter",
     "custom": "from the parents that you give",
 }
-
-#: The environment variable that stands in for --bandwidth; a lab sets it.
-BANDWIDTH_VAR = "FLUX_TREE_BANDWIDTH"
 
 BYTES = _Unit("size", units.parse_bytes)
 RATE = _Unit("rate", units.parse_rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .._table import result_figures, result_table
@@ -13,17 +14,19 @@ if TYPE_CHECKING:
 __all__ = ["say_result"]
 
 
-def say_result(result: Result) -> None:
+def say_result(result: Result, more: Iterable[tuple[str, str, str]] = ()) -> None:
     """Print the table of the ranks and the summary.
 
     Parameters
     ----------
     result : Result
         Of a broadcast that is over.
+    more : iterable of (str, str, str), optional
+        Figures that are printed below its own, as of `say_figures`.
     """
     table = result_table(result)
     say_table(table.columns, table.cells, table.styles)
     if table.remark:
         say(table.remark)
     say()
-    say_figures(result_figures(result))
+    say_figures([*result_figures(result), *more])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._output import progress_bar, say, say_figures
+from ._output import progress_bar, say
 from ._params import (
-    BANDWIDTH_VAR,
     BYTES,
     RATE,
     SECONDS,
@@ -181,11 +180,10 @@ def bcast(
             )
         usage = lab.usage()
     if as_json:
-        click.echo(result.to_json())
+        click.echo(json.dumps({**json.loads(result.to_json()), "lab": usage}))
     elif not quiet:
         say(f"{result_header(result)}\n")
-        say_result(result)
-        say_figures([("machine", *_used(usage))])
+        say_result(result, [("machine", *_used(usage))])
     if plot is not None:
         result.plot(plot)
         if not quiet:
@@ -194,9 +192,10 @@ def bcast(
 
 @command.command("flux", context_settings={"ignore_unknown_options": True})
 @click.argument("argv", metavar="[--] [COMMAND]...", nargs=-1, type=click.UNPROCESSED)
+@click.option("--usage", is_flag=True, help="At the end, what it took of this machine.")
 @click.pass_obj
 @click.pass_context
-def flux(ctx: click.Context, wanted: _Wanted, argv: tuple[str, ...]) -> None:
+def flux(ctx: click.Context, wanted: _Wanted, argv: tuple[str, ...], usage: bool) -> None:
     """Start Flux with a broker on each host, and run COMMAND on the first, or a shell.
 
     It is an instance as 'flux start' makes it, with the TBON that 'flux-tree lab --topo' says, and
@@ -212,14 +211,15 @@ def flux(ctx: click.Context, wanted: _Wanted, argv: tuple[str, ...]) -> None:
       sudo flux-tree lab --hosts 8 --topo binomial flux
     """
     with wanted.make() as lab:
-        env = {**os.environ, BANDWIDTH_VAR: f"{lab.goodput():.0f}"}
-        process = lab.flux(argv, topo=wanted.topo, env=env)
+        process = lab.flux(argv, topo=wanted.topo)
         while True:
             try:
                 code = process.wait()
                 break
             except KeyboardInterrupt:  # the program has it as well, and decides what to do
                 continue
+        if usage:
+            say("machine  {}  {}".format(*_used(lab.usage())), err=True)
     ctx.exit(code if code >= 0 else 128 - code)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _broadcast, _namespace, _setup
+from .._flux import outside_flux
 from .._stream import stream_bandwidth
 from ..errors import LabError, UsageError
 from ..topology import Topology
@@ -212,7 +213,8 @@ class Lab:
             given.
         env : mapping of str to str, optional
             Environment; that of this process, if not given. What an instance of Flux around this
-            process has put into it is left out, and what Flux needs to find flux-tree is added.
+            process has put into it is left out, and what Flux needs to find flux-tree is added,
+            and FLUX_TREE_BANDWIDTH with the `goodput`.
         **options
             As of `subprocess.Popen`, for the initial program.
 
@@ -268,14 +270,10 @@ class Lab:
         )
         fds = [fd for h in self._network.hosts for fd in (h.net, h.uts)]
         options["pass_fds"] = (*options.get("pass_fds", ()), *fds)
+        options["env"] = _environment(os.environ if env is None else env)
+        options["env"].setdefault(_setup.BANDWIDTH_VAR, f"{self.goodput():.0f}")
         program = _python("flux_tree.lab._instance", str(setup))
-        return _namespace.in_thread(
-            partial(
-                self._start,
-                program,
-                {**options, "env": _environment(os.environ if env is None else env)},
-            )
-        )
+        return _namespace.in_thread(partial(self._start, program, options))
 
     def broadcast(
         self,
@@ -429,7 +427,7 @@ def _python(module: str, argument: str) -> list[str]:
 
 def _environment(env: Mapping[str, str]) -> dict[str, str]:
     """Return the environment in which an instance of Flux is started."""
-    kept = {name: value for name, value in env.items() if not _of_flux(name)}
+    kept = outside_flux(env)
     for name, value, how in _setup.environment():
         before = kept.get(name)
         if how == "set" or not before:
@@ -437,13 +435,6 @@ def _environment(env: Mapping[str, str]) -> dict[str, str]:
         elif value not in before.split(":"):
             kept[name] = f"{value}:{before}" if how == "prepend" else f"{before}:{value}"
     return kept
-
-
-def _of_flux(name: str) -> bool:
-    """Return whether an instance of Flux has put a variable into the environment of a program."""
-    return name in ("FLUX_URI", "FLUX_KVS_NAMESPACE", "FLUX_PROXY_REMOTE") or name.startswith(
-        ("FLUX_JOB_", "FLUX_TASK_", "PMI_", "PMIX_")
-    )
 
 
 def _check(
