@@ -301,6 +301,38 @@ def test_real_brokers(experiment, backend):
 
 
 @pytest.mark.flux
+@pytest.mark.lab
+def test_of_zeros_one_blob_crosses_the_network(experiment):
+    """What the example of zeros shows."""
+    experiment.write(
+        backends=["lab-flux"],
+        nodes=[3],
+        topologies=["kary:2"],
+        strategies=["all"],
+        transports=["content"],
+        sizes=["4MiB"],
+        data=["random", "zeros"],
+    )
+    code, _, err = experiment.run()
+    assert code == 0, err
+    sent = {
+        result["data"]: event["sent"] / MIB
+        for result in experiment.results()
+        for event in result["events"]
+        if event["event"] == "distribute-all-nodes"
+    }
+    # to each of two children, with headers and what else brokers have to say
+    assert 8 < sent["random"] < 9.5
+    assert 2 < sent["zeros"] < 3
+
+
+def test_the_design_of_the_example_of_zeros():
+    design = Design.read(Path(__file__).parent.parent / "examples" / "zeros" / "design.yaml")
+    assert set(design.data) == {"zeros", "random"}
+    assert len(list(design.cells())) == 10 * design.iterations
+
+
+@pytest.mark.flux
 def test_in_a_flat_tree_the_middle_is_the_lowest_level(experiment):
     experiment.write(
         backends=["flux-start"],

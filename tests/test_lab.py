@@ -45,6 +45,14 @@ def output(lab, host, *argv):
     return process.returncode, text.strip()
 
 
+def reaches(lab, host, address):
+    """Return whether a host can connect to an address, where nobody listens."""
+    code = "import socket, sys; socket.create_connection((sys.argv[1], 9), 3)"
+    said = output(lab, host, sys.executable, "-c", code, address)[1]
+    assert said.endswith(("refused", "out", "unreachable", "No route to host")), said
+    return said.endswith("refused")
+
+
 def namespaces(pids=None):
     """Return the network namespaces of processes, or those of all processes of this machine."""
     found = set()
@@ -59,10 +67,9 @@ def test_hosts_are_apart_and_reach_each_other():
     with Lab(4, 100 * MBIT) as lab:
         assert [output(lab, h, "uname", "-n")[1] for h in range(4)] == lab.names
         assert len({output(lab, h, "readlink", "/proc/self/ns/net")[1] for h in range(4)}) == 4
-        code, text = output(lab, 3, "ping", "-c1", "-W5", lab.addresses[0])
-        assert code == 0, text
-        # no way out: neither the machine's own loopback services nor any other network
-        assert output(lab, 0, "ping", "-c1", "-W1", "192.0.2.1")[0] != 0
+        assert reaches(lab, 3, lab.addresses[0])
+        # no way out, to any other network
+        assert not reaches(lab, 0, "192.0.2.1")
         with pytest.raises(UsageError, match="host 4"):
             lab.popen(4, ["true"])
 
@@ -112,8 +119,8 @@ def test_broadcast_reaches_every_host(tmp_path):
 def test_two_labs_do_not_meet():
     with Lab(2, 100 * MBIT) as one, Lab(3, 100 * MBIT) as two:
         assert one.addresses == two.addresses[:2]
-        assert output(one, 0, "ping", "-c1", "-W1", two.addresses[2])[0] != 0
-        assert output(two, 0, "ping", "-c1", "-W5", two.addresses[2])[0] == 0
+        assert not reaches(one, 0, two.addresses[2])
+        assert reaches(two, 0, two.addresses[2])
 
 
 def test_nothing_is_left(own_tmp):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Sequence
+from typing import Any, Callable, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -19,8 +20,14 @@ __all__ = [
     "STRATEGY",
     "json_option",
     "members_option",
+    "output_options",
+    "strategy_option",
     "topology_option",
+    "transfer_options",
 ]
+
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class _Unit(click.ParamType):
@@ -98,3 +105,59 @@ members_option = click.option(
     metavar="RANKS",
     help="The ranks that want the data, such as 0-3,5. All, if not given.",
 )
+strategy_option = click.option(
+    "--strategy",
+    metavar="NAME",
+    type=STRATEGY,
+    help="Who passes it on to whom: see 'flux-tree strategies'.  [default: two-tree]",
+)
+_TRANSFER = (
+    click.option(
+        "--chunk-size", metavar="SIZE", type=BYTES, help="What moves at once.  [default: fitting]"
+    ),
+    click.option(
+        "--security",
+        type=click.Choice(("tls", "none")),
+        default="tls",
+        show_default=True,
+        help="none: not encrypted. Ranks prove who they are in either case.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace destinations that exist."),
+    click.option(
+        "--timeout",
+        metavar="TIME",
+        type=SECONDS,
+        default="60s",
+        show_default=True,
+        help="Give up after so long without progress.",
+    ),
+    click.option(
+        "--workers",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help="Threads of a rank that move data.",
+    ),
+)
+_OUTPUT = (
+    click.option(
+        "--plot", metavar="FILE", type=click.Path(), help="Draw it: times.png, .svg, .pdf."
+    ),
+    click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors (and --json)."),
+    json_option,
+)
+
+
+def transfer_options(command: _F) -> _F:
+    """Give a command the options of how data moves, which all broadcasts have."""
+    return _with(command, _TRANSFER)
+
+
+def output_options(command: _F) -> _F:
+    """Give a command the options of what is told of a broadcast."""
+    return _with(command, _OUTPUT)
+
+
+def _with(command: _F, options: Sequence[Callable[[_F], _F]]) -> _F:
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -12,13 +12,12 @@ import click
 from ._output import progress_bar, say
 from ._params import (
     BANDWIDTH_VAR,
-    BYTES,
     RATE,
-    SECONDS,
     SPEC,
-    STRATEGY,
-    json_option,
     members_option,
+    output_options,
+    strategy_option,
+    transfer_options,
 )
 
 if TYPE_CHECKING:
@@ -39,12 +38,7 @@ FLUX_ONLY = ("nodes", "transport", "archive", "interface", "window")
 @click.option("-N", "--nodes", metavar="N", type=int, help="Flux: how many nodes.  [default: all]")
 @click.option("--ranks", metavar="N", type=int, help="This machine: how many ranks.  [default: 8]")
 @click.option("--local", is_flag=True, help="On this machine, even inside Flux.")
-@click.option(
-    "--strategy",
-    metavar="NAME",
-    type=STRATEGY,
-    help="Who passes it on to whom: see 'flux-tree strategies'.  [default: two-tree]",
-)
+@strategy_option
 @click.option(
     "--topology",
     "spec",
@@ -66,28 +60,7 @@ FLUX_ONLY = ("nodes", "transport", "archive", "interface", "window")
 @click.option(
     "--window", metavar="N", type=click.IntRange(min=1), help="Flux, content: requests at a time."
 )
-@click.option(
-    "--chunk-size", metavar="SIZE", type=BYTES, help="What moves at once.  [default: fitting]"
-)
-@click.option(
-    "--security",
-    type=click.Choice(("tls", "none")),
-    default="tls",
-    show_default=True,
-    help="none: not encrypted. Ranks prove who they are in either case.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace destinations that exist.")
-@click.option(
-    "--timeout",
-    metavar="TIME",
-    type=SECONDS,
-    default="60s",
-    show_default=True,
-    help="Give up after so long without progress.",
-)
-@click.option(
-    "--workers", metavar="N", type=click.IntRange(min=1), help="Threads of a rank that move data."
-)
+@transfer_options
 @click.option(
     "--bandwidth",
     metavar="RATE",
@@ -95,9 +68,7 @@ FLUX_ONLY = ("nodes", "transport", "archive", "interface", "window")
     envvar=BANDWIDTH_VAR,
     help="Of one NIC, for the limit: 10Gbit/s.  [default: measured; in Flux, unknown]",
 )
-@click.option("--plot", metavar="FILE", type=click.Path(), help="Draw it: times.png, .svg, .pdf.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors (and --json).")
-@json_option
+@output_options
 def command(
     source: str,
     dest: str | None,

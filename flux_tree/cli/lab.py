@@ -10,13 +10,12 @@ import click
 
 from ._output import progress_bar, say
 from ._params import (
-    BYTES,
     RATE,
-    SECONDS,
     SPEC,
-    STRATEGY,
-    json_option,
     members_option,
+    output_options,
+    strategy_option,
+    transfer_options,
 )
 
 if TYPE_CHECKING:
@@ -108,38 +107,10 @@ def command(ctx: click.Context, **options: Any) -> None:
 @command.command("bcast")
 @click.argument("source", type=click.Path())
 @click.argument("dest", type=click.Path())
-@click.option(
-    "--strategy",
-    metavar="NAME",
-    type=STRATEGY,
-    help="Who passes it on to whom: see 'flux-tree strategies'.  [default: two-tree]",
-)
+@strategy_option
 @members_option
-@click.option(
-    "--chunk-size", metavar="SIZE", type=BYTES, help="What moves at once.  [default: fitting]"
-)
-@click.option(
-    "--security",
-    type=click.Choice(("tls", "none")),
-    default="tls",
-    show_default=True,
-    help="none: not encrypted. Ranks prove who they are in either case.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace destinations that exist.")
-@click.option(
-    "--timeout",
-    metavar="TIME",
-    type=SECONDS,
-    default="60s",
-    show_default=True,
-    help="Give up after so long without progress.",
-)
-@click.option(
-    "--workers", metavar="N", type=click.IntRange(min=1), help="Threads of a rank that move data."
-)
-@click.option("--plot", metavar="FILE", type=click.Path(), help="Draw it: times.png, .svg, .pdf.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors (and --json).")
-@json_option
+@transfer_options
+@output_options
 @click.pass_obj
 def bcast(
     wanted: _Wanted,
