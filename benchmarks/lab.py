@@ -73,9 +73,8 @@ def inside(args: argparse.Namespace) -> None:
 
     def send(source: Path, to: str, name: str) -> dict[str, Any]:
         command = [sys.executable, "-m", "flux_tree", "bcast", str(source), to]
-        done = subprocess.run(
-            [*command, "--strategy", name, "-q", "--json"], stdout=subprocess.PIPE, text=True, check=True
-        )
+        command += ["--strategy", name, "--quiet", "--json"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         summary: dict[str, Any] = json.loads(done.stdout)["summary"]
         return summary
 

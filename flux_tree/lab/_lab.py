@@ -8,11 +8,9 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -25,6 +23,7 @@ from .._stream import stream_bandwidth
 from ..errors import LabError, UsageError
 from ..topology import Topology
 from . import _folder, _network
+from ._processes import Processes, python_command
 from ._usage import Usage
 
 if TYPE_CHECKING:
@@ -39,10 +38,6 @@ __all__ = ["Lab"]
 STREAM_S, STREAM_BYTES = 1.0, 1 << 20
 #: The longest name that Flux takes for the folder of a broker's sockets.
 MAX_RUNDIR = 96
-#: How long the processes of a lab may take to be gone.
-END_S = 15.0
-
-_START = "import sys; sys.path += sys.argv[2:]; from {} import main; main(sys.argv[1])"
 
 
 class Lab:
@@ -113,11 +108,12 @@ class Lab:
         self._instances = 0
         self._processes: list[subprocess.Popen[Any]] = []
         with ExitStack() as stack:
+            stack.callback(self._usage.close)
             self._network = _network.build(hosts, rate, racks, uplink, slow)
             stack.callback(self._network.close)
             self.folder, lock = _folder.make_folder()
             stack.callback(os.close, lock)
-            self._keeper = stack.enter_context(_Keeper(self.folder, lock))
+            self._space = stack.enter_context(Processes(self.folder, lock))
             stack.callback(self._end)
             self._close = stack.pop_all()
         self._places = [(h.net, h.address) for h in self._network.hosts]
@@ -138,7 +134,6 @@ class Lab:
 
     def close(self) -> None:
         """End every process of the lab and remove it. Closing it again does nothing."""
-        self._usage.close()
         self._close.close()
 
     def goodput(self) -> float:
@@ -272,7 +267,7 @@ class Lab:
         options["pass_fds"] = (*options.get("pass_fds", ()), *fds)
         options["env"] = _environment(os.environ if env is None else env)
         options["env"].setdefault(_setup.BANDWIDTH_VAR, f"{self.goodput():.0f}")
-        program = _python("flux_tree.lab._instance", str(setup))
+        program = python_command("flux_tree.lab._instance", str(setup))
         return _namespace.in_thread(partial(self._start, program, options))
 
     def broadcast(
@@ -349,80 +344,16 @@ class Lab:
 
         The first process of a namespace does not end before all others have been waited for.
         """
-        self._keeper.release()
+        self._space.release()
         while self._processes:
             self._processes.pop().wait()
 
     def _start(self, argv: Sequence[str], options: dict[str, Any]) -> subprocess.Popen[Any]:
         """Start a program where the calling thread is, among the processes of the lab."""
-        self._keeper.enter()
+        self._space.enter()
         process: subprocess.Popen[Any] = subprocess.Popen(argv, **options)
         self._processes.append(process)
         return process
-
-
-class _Keeper:
-    """The process that the other ones of a lab live and die with."""
-
-    def __init__(self, folder: Path, lock: int) -> None:
-        self._folder = str(folder)
-        self._lock = lock
-
-    def __enter__(self) -> _Keeper:
-        self._process = _namespace.in_thread(self._start)
-        assert self._process.stdin is not None and self._process.stdout is not None
-        with self._process.stdout as out:
-            ready = out.readline()
-        if ready != b"ready\n":
-            self._process.stdin.close()
-            self._process.wait()
-            shutil.rmtree(self._folder, ignore_errors=True)
-            why = os.fsdecode(ready).strip() or "it died"
-            raise LabError(f"lab: its processes cannot be kept apart from others ({why})")
-        names = {_namespace.PID: "pid", _namespace.MOUNT: "mnt"}
-        where = f"/proc/{self._process.pid}/ns"
-        self._namespaces = {
-            kind: os.open(f"{where}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-            for kind, name in names.items()
-        }
-        return self
-
-    def enter(self) -> None:
-        """Have what the calling thread starts from now on be a process of the lab."""
-        for kind, fd in self._namespaces.items():
-            _namespace.enter(fd, kind)
-
-    def release(self) -> None:
-        """Have it kill all others, and end."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-        for fd in self._namespaces.values():
-            os.close(fd)
-        try:
-            self._process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        _namespace.unshare(_namespace.PID)
-        return subprocess.Popen(
-            _python("flux_tree.lab._keeper", self._folder),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=(self._lock,),
-            start_new_session=True,
-        )
-
-
-def _python(module: str, argument: str) -> list[str]:
-    """Return the command that runs a module of ours, where no other file can stand in for it."""
-    root = str(Path(__file__).resolve().parent.parent.parent)
-    return [sys.executable, "-I", "-S", "-c", _START.format(module), argument, root]
 
 
 def _environment(env: Mapping[str, str]) -> dict[str, str]:
