@@ -48,16 +48,16 @@ $(VENV)/bin/pip: | system
 	$(INSTALL) --upgrade pip setuptools wheel cffi
 
 $(VENV)/.built: $(VENV)/bin/pip setup.py pyproject.toml flux_tree/_native_build.py flux_tree/_plugin_build.py $(NATIVE) | system
-	$(INSTALL) --no-build-isolation -e '.[plot]'
+	$(INSTALL) --no-build-isolation -e '.[plot,lab,experiment]'
 	@sh -eu tools/flux-python $(BIN)/pip
 	touch $@
 
 $(VENV)/.test: $(VENV)/.built
-	$(INSTALL) --no-build-isolation -e '.[plot,test]'
+	$(INSTALL) --no-build-isolation -e '.[plot,lab,experiment,test]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.built
-	$(INSTALL) --no-build-isolation -e '.[plot,test,dev]'
+	$(INSTALL) --no-build-isolation -e '.[plot,lab,experiment,test,dev]'
 	touch $@
 
 # A real model of 90 MB, for the demonstration only.
