@@ -18,7 +18,7 @@ __all__ = ["MOUNT", "NET", "PID", "UTS", "enter", "in_thread", "mount_proc", "op
 MOUNT, UTS, PID, NET = 0x00020000, 0x04000000, 0x20000000, 0x40000000
 
 _FS = 0x00000200  # CLONE_FS: the root and current directories
-_SLAVE, _REC = 1 << 19, 1 << 14  # MS_* of sys/mount.h
+_SLAVE = 1 << 19  # MS_SLAVE of sys/mount.h
 _NAMES = {UTS: "uts", NET: "net"}
 _T = TypeVar("_T")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -89,8 +89,8 @@ def mount_proc() -> None:
         If it is not allowed to.
     """
     unshare(MOUNT)
-    # what others mount is seen here, and not the other way round
-    _call(_libc.mount, b"none", b"/", None, ctypes.c_ulong(_REC | _SLAVE), None)
+    # what is mounted there from here is not seen elsewhere
+    _call(_libc.mount, b"none", b"/proc", None, ctypes.c_ulong(_SLAVE), None)
     _call(_libc.mount, b"proc", b"/proc", b"proc", ctypes.c_ulong(0), None)
 
 

@@ -226,17 +226,17 @@ class Lab:
         LabError
             If the name of the temporary directory is too long.
         """
-        command = shutil.which("flux")
-        if command is None:
-            raise UsageError(
-                "no Flux here: 'flux' is not on PATH; install flux-core, or set PATH to where it is"
-            )
         topology = topo if isinstance(topo, Topology) else None
         spec = None if topology is not None else str(topo or "kary:32")
         if topology is None:
             Topology.from_spec(spec or "", self.hosts)  # refuses what Flux would
         elif topology.size != self.hosts:
             raise UsageError(f"topology: of {topology.size} ranks, and the lab has {self.hosts}")
+        command = shutil.which("flux")
+        if command is None:
+            raise UsageError(
+                "no Flux here: 'flux' is not on PATH; install flux-core, or set PATH to where it is"
+            )
         folder = self.folder / f"instance{self._instances}"
         self._instances += 1
         if len(os.fsencode(folder / str(self.hosts))) > MAX_RUNDIR:
