@@ -1,9 +1,11 @@
 """The network of a lab: a namespace for each host, one NIC each, joined by switches.
 
 All switches are bridges in one namespace of their own, so that a lab meets no other and nothing of
-the machine's own network. Each cable is a veth pair. A token bucket (tbf) at both of its ends makes
-it a cable of one rate in each direction. With more than one rack, each rack has its switch, and a
-cable to the one in the middle.
+the machine's own network. Each cable is a veth pair. A token bucket (tbf) at the switch's end makes
+it a cable of one rate. At the host's end htb does, with a queue for each host that is sent to: so
+streams to several hosts have equal parts of the NIC, as fq_codel, the default of Linux
+distributions, gives them. In one queue for all, a stream that is ahead stays ahead. With more than
+one rack, each rack has its switch, and a cable to the one in the middle.
 
 Nothing here has a name outside: when the last process in a namespace and the last file descriptor
 of it have gone, the kernel removes it with all that it holds. So nothing can be left behind.
@@ -36,6 +38,11 @@ NIC = "eth0"
 BURST_BYTES, BURST_S = 80 << 10, 1e-3
 #: How long a packet may wait at the end of a cable before the next ones are dropped.
 QUEUE_S = 0.2
+#: The most queues of a NIC; of more hosts, some share one.
+MAX_QUEUES = 64
+#: What TCP does about congestion, where the kernel has it. It paces: at the low rates of a lab a
+#: packet of 64 KiB takes milliseconds, and streams that only count packets get unequal parts.
+CONGESTION = "bbr"
 #: So many ports a bridge of the kernel has.
 MAX_HOSTS = 1000
 
@@ -187,7 +194,7 @@ def _build(
                 _connect(ip, port, bridges[place[rank]], rate)
                 address = str(NETWORK[rank + 1])
                 with ip_route() as own:
-                    _set_up_host(own, address, rate)
+                    _set_up_host(own, address, rate, len(rates))
                 hosts.append(Host(rank, name, address, place[rank], rate, net, uts))
         undo.pop_all()
     return Network(hosts, switches)
@@ -222,17 +229,49 @@ def _connect(ip: Any, name: str, bridge: int, rate: float | None) -> None:
         _shape(ip, index, rate)
 
 
-def _set_up_host(ip: Any, address: str, rate: float) -> None:
+def _set_up_host(ip: Any, address: str, rate: float, hosts: int) -> None:
     """Give a host its address; the calling thread is there."""
     with suppress(OSError):  # no IPv6 in this kernel: so much the better
         Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1")
+    with suppress(OSError):  # a kernel without it has another default of its own
+        Path("/proc/sys/net/ipv4/tcp_congestion_control").write_text(CONGESTION)
     index = ip.link_lookup(ifname=NIC)[0]
     ip.addr("add", index=index, address=address, prefixlen=NETWORK.prefixlen)
     ip.link("set", index=index, state="up")
     ip.link("set", index=ip.link_lookup(ifname="lo")[0], state="up")
-    _shape(ip, index, rate)
+    _share(ip, index, rate, min(1 << (hosts - 1).bit_length(), MAX_QUEUES))
+
+
+def _burst(rate: float) -> int:
+    return max(BURST_BYTES, int(rate * BURST_S))
 
 
 def _shape(ip: Any, index: int, rate: float) -> None:
-    burst = max(BURST_BYTES, int(rate * BURST_S))
+    burst = _burst(rate)
     ip.tc("add", "tbf", index, rate=int(rate), burst=burst, limit=burst + int(rate * QUEUE_S))
+
+
+def _share(ip: Any, index: int, rate: float, queues: int) -> None:
+    """Shape what leaves a host, with a queue for each host that it goes to."""
+    burst = _burst(rate)
+    root, whole = 0x10000, 0x10001
+    ip.tc("add", "htb", index, root, default=2)
+    ip.tc("add-class", "htb", index, whole, parent=root, **_htb(rate, rate, burst))
+    for queue in range(queues):
+        leaf = whole + 1 + queue
+        ip.tc("add-class", "htb", index, leaf, parent=whole, **_htb(rate / queues, rate, burst))
+        key = f"{queue:#x}/{queues - 1:#x}+19"  # the last bits of the address that it goes to
+        ip.tc(
+            "add-filter",
+            "u32",
+            index,
+            parent=root,
+            prio=1,
+            protocol=socket.ntohs(0x0008),
+            target=leaf,
+            keys=[key],
+        )
+
+
+def _htb(rate: float, most: float, burst: int) -> dict[str, Any]:
+    return {"rate": int(rate), "ceil": int(most), "burst": burst, "cburst": burst, "quantum": burst}
