@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _in_flux, _local
+from ._model.limit import chunk_size as best_chunk_size
 from ._payload import Payload
 from ._records import Result
 from .errors import UsageError
-from .model import chunk_size as best_chunk_size
 from .plan import Plan
 from .strategies import Strategy
 from .strategies import plan as make_plan

@@ -13,7 +13,18 @@ from cffi import FFI
 ROOT = Path(__file__).resolve().parent.parent
 # setuptools wants paths relative to setup.py
 NATIVE = Path("shell-plugin")
-HEADERS = ["fault.h", "tree.h", "plan.h", "shape.h", "record.h", "store.h", "node.h"]
+HEADERS = [
+    "fault.h",
+    "tree.h",
+    "plan.h",
+    "shape.h",
+    "network.h",
+    "estimate.h",
+    "simulate.h",
+    "record.h",
+    "store.h",
+    "node.h",
+]
 SOURCES = [
     "fault.c",
     "tree.c",
@@ -25,6 +36,11 @@ SOURCES = [
     "shape_edst.c",
     "shape_rack.c",
     "shape_levels.c",
+    "pqueue.c",
+    "fabric.c",
+    "estimate.c",
+    "simulate.c",
+    "simulate_content.c",
     "sum.c",
     "manifest.c",
     "manifest_codec.c",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._model.limit import limit
 from ._native import ffi, lib
-from .model import limit
 
 if TYPE_CHECKING:
     from .plan import Plan

@@ -1,0 +1,1 @@
+"""The model; `flux_tree.model` is its face."""
