@@ -167,14 +167,14 @@ nomem:
 }
 
 /* The part of everything that a link has. */
-static double link_rate (const struct work *w, int32_t from, int32_t to, double processor)
+static double link_rate (const struct work *w, int32_t from, int32_t to, double processor, double disk)
 {
     const struct network *net = w->net;
     double in = rate_of (net, to);
     double rate;
 
-    if (net->disk > 0)
-        in = least (in, net->disk);
+    if (disk > 0)
+        in = least (in, disk);
     if (processor > 0)
         in = least (in, processor);
     rate = rate_of (net, from);
@@ -214,14 +214,15 @@ static void walk (struct work *w, double bytes, double chunk, double *times)
             phase = p->phase[to];
             before = latest;
         }
-        own = link_rate (w, from, to, processor);
+        own = link_rate (w, from, to, processor, net->disk);
         w->rate[link] = own;
         w->lag[link] = most (w->begin[to], before);
         if (from != 0 && p->phase[from] == phase) {
             w->rate[link] = least (own, w->rate[above]);
             w->lag[link] = most (w->lag[link], w->lag[above]);
         }
-        w->lag[link] += net->latency + piece / own + (net->processors > 0 ? 2 : 1) * chunk_cost;
+        w->lag[link] += net->latency + most (piece - net->burst / w->children[from], 0) / own
+                        + (net->processors > 0 ? 2 : 1) * chunk_cost;
         times[to] = most (times[to], w->lag[link] + (stripe - piece) / w->rate[link]);
         latest = most (latest, times[to]);
     }
@@ -266,6 +267,7 @@ static void walk_blobs (struct work *w, double blob, int nblobs, int distinct, i
     const struct plan *p = w->plan;
     const struct network *net = w->net;
     double hop = net->per_blob + (net->broker > 0 ? blob / net->broker : 0);
+    double load = net->per_load + (net->disk > 0 ? blob / net->disk : 0);
 
     for (size_t i = 0; i < w->total; i++) {
         int32_t to = w->order[i];
@@ -275,8 +277,8 @@ static void walk_blobs (struct work *w, double blob, int nblobs, int distinct, i
 
         if (from < 0)
             continue;
-        send = blob / link_rate (w, from, to, 0);
-        cycle = most (most (send, hop), (2 * net->latency + send + hop + net->per_load) / window);
+        send = most (blob - net->burst / w->children[from], 0) / link_rate (w, from, to, 0, 0);
+        cycle = most (most (send, hop), (2 * net->latency + send + hop + load) / window);
         w->rate[to] = cycle; /* seconds a blob */
         w->lag[to] = net->latency + send + hop;
         if (from != 0) {
@@ -285,7 +287,7 @@ static void walk_blobs (struct work *w, double blob, int nblobs, int distinct, i
         }
         if (p->deliver[to])
             times[to] = net->start + w->lag[to] + net->latency + (distinct - 1) * w->rate[to]
-                        + (nblobs - distinct + 1) * net->per_load;
+                        + (nblobs - distinct + 1) * load;
     }
 }
 

@@ -20,8 +20,8 @@ struct entry {
 struct share {
     double rate;
     double served;
-    double at;  /* when 'served' was reckoned */
-    double left; /* bytes */
+    double at; /* when 'served' was reckoned */
+    double burst; /* bytes that pass at once, if something came now */
     struct entry *heap;
     int count;
     int room;
@@ -35,6 +35,7 @@ struct waiting {
 
 struct queue {
     double free; /* when the last one is through */
+    double due;  /* when it would be, had all come at the rate of the link */
     struct waiting *ring;
     int head;
     int count;
@@ -116,6 +117,7 @@ struct fabric *fabric_create (const struct network *net,
     }
     for (int i = 0; i < n; i++) {
         fb->up[i].rate = rate_of (net, i);
+        fb->up[i].burst = net->burst;
         if (most > 0 && most < fb->up[i].rate)
             fb->up[i].rate = most;
     }
@@ -124,19 +126,24 @@ struct fabric *fabric_create (const struct network *net,
 
 /* ---- what is served at the same time */
 
+static double least (double a, double b)
+{
+    return a < b ? a : b;
+}
+
 static int entry_before (const struct entry *a, const struct entry *b)
 {
     return a->mark < b->mark || (a->mark == b->mark && a->order < b->order);
 }
 
-static void share_advance (struct share *s, double t)
+static void share_advance (struct share *s, double t, double most)
 {
-    if (s->count > 0) {
-        double bytes = (t - s->at) * s->rate;
+    double bytes = (t - s->at) * s->rate;
 
+    if (s->count > 0)
         s->served += bytes / s->count;
-        s->left -= bytes;
-    }
+    else
+        s->burst = least (s->burst + bytes, most);
     s->at = t;
 }
 
@@ -146,7 +153,6 @@ static void share_schedule (struct fabric *fb, int32_t rank)
 
     if (s->count == 0) {
         s->served = 0; /* else it would lose digits in long runs */
-        s->left = 0;
         pqueue_remove (fb->events, rank);
     }
     else {
@@ -171,9 +177,9 @@ int fabric_send (struct fabric *fb, double t, const struct piece *p)
         s->heap = heap;
         s->room = room;
     }
-    share_advance (s, t);
-    e.mark = s->served + p->bytes;
-    s->left += p->bytes;
+    share_advance (s, t, fb->net->burst);
+    e.mark = s->served + p->bytes - least (s->burst, p->bytes);
+    s->burst -= least (s->burst, p->bytes);
     for (at = s->count++; at > 0 && entry_before (&e, &s->heap[(at - 1) / 2]); at = (at - 1) / 2)
         s->heap[at] = s->heap[(at - 1) / 2];
     s->heap[at] = e;
@@ -239,12 +245,18 @@ static struct piece queue_pop (struct fabric *fb, int id)
     return p;
 }
 
-/* Cut through: what comes as fast as this link is has passed it when it ends. */
-static int pass (struct fabric *fb, double t, int id, const struct piece *p, double rate)
+/* Cut through: what comes as fast as this link is has passed it when it ends.
+ * A link that was idle lets a burst pass faster.
+ */
+static int pass (struct fabric *fb, double t, int id, const struct piece *p, double rate, double burst)
 {
-    double done = fb->queues[id - fb->n].free + p->bytes / rate;
+    struct queue *q = &fb->queues[id - fb->n];
+    double earliest = t - burst / rate;
 
-    return queue_add (fb, id, p, done > t ? done : t);
+    q->due += p->bytes / rate;
+    if (q->due < earliest)
+        q->due = earliest;
+    return queue_add (fb, id, p, q->due > t ? q->due : t);
 }
 
 int fabric_compute (struct fabric *fb, double t, const struct piece *p, double seconds)
@@ -264,13 +276,7 @@ int fabric_compute (struct fabric *fb, double t, const struct piece *p, double s
 
 int fabric_ask (struct fabric *fb, double t, const struct piece *p)
 {
-    const struct share *s = &fb->up[p->from];
-    double left = s->count > 0 ? s->left - (t - s->at) * s->rate : 0;
-    int id = fb->first[STAGE_ASK] + p->from;
-    double there = t + fb->net->latency + (left > 0 ? left / s->rate : 0);
-    double before = fb->queues[id - fb->n].free;
-
-    return queue_add (fb, id, p, there > before ? there : before);
+    return queue_add (fb, fb->first[STAGE_ASK] + p->from, p, t + fb->net->latency);
 }
 
 void fabric_timer (struct fabric *fb, double t, int32_t rank)
@@ -286,7 +292,7 @@ static int into_host (struct fabric *fb, double t, const struct piece *p)
 
     if (fb->net->disk > 0 && fb->net->disk < rate)
         rate = fb->net->disk;
-    return pass (fb, t + fb->net->latency, fb->first[STAGE_DOWN] + p->to, p, rate);
+    return pass (fb, t + fb->net->latency, fb->first[STAGE_DOWN] + p->to, p, rate, fb->net->burst);
 }
 
 static int leave_host (struct fabric *fb, double t, const struct piece *p)
@@ -295,7 +301,7 @@ static int leave_host (struct fabric *fb, double t, const struct piece *p)
 
     if (fb->groups == 0 || groups[p->from] == groups[p->to])
         return into_host (fb, t, p);
-    return pass (fb, t, fb->first[STAGE_GROUP_OUT] + groups[p->from], p, fb->net->uplink);
+    return pass (fb, t, fb->first[STAGE_GROUP_OUT] + groups[p->from], p, fb->net->uplink, 0);
 }
 
 static int step (struct fabric *fb, double t, int32_t id)
@@ -305,9 +311,8 @@ static int step (struct fabric *fb, double t, int32_t id)
     if (id < fb->n) {
         struct share *s = &fb->up[id];
 
-        share_advance (s, t);
+        share_advance (s, t, fb->net->burst);
         p = share_pop (s);
-        s->left -= s->left < 0 ? s->left : 0;
         share_schedule (fb, id);
         if (leave_host (fb, t, &p) < 0)
             return -1;
@@ -319,7 +324,7 @@ static int step (struct fabric *fb, double t, int32_t id)
     }
     p = queue_pop (fb, id);
     if (id < fb->first[STAGE_GROUP_IN])
-        return pass (fb, t, fb->first[STAGE_GROUP_IN] + fb->net->groups[p.to], &p, fb->net->uplink);
+        return pass (fb, t, fb->first[STAGE_GROUP_IN] + fb->net->groups[p.to], &p, fb->net->uplink, 0);
     if (id < fb->first[STAGE_DOWN])
         return into_host (fb, t, &p);
     if (id < fb->first[STAGE_COMPUTE])

@@ -49,9 +49,7 @@ int fabric_send (struct fabric *fb, double t, const struct piece *p);
  * work to do.
  */
 int fabric_compute (struct fabric *fb, double t, const struct piece *p, double seconds);
-/* A few bytes, such as a request: they wait for what p->from has begun to send
- * before, as they are behind it in its NIC, and then take no time but latency.
- */
+/* A few bytes, such as a request: they take no time but latency. */
 int fabric_ask (struct fabric *fb, double t, const struct piece *p);
 /* One a rank. */
 void fabric_timer (struct fabric *fb, double t, int32_t rank);

@@ -11,6 +11,7 @@
 /* cffi begin */
 struct network {
     double bandwidth;      /* of one NIC, in each direction */
+    double burst;          /* bytes that pass an idle NIC at once: 0 but for token buckets */
     double latency;        /* from one rank to another, one way */
     double start;          /* until a rank has begun to connect */
     double per_connection; /* processor time that a new connection takes */

@@ -32,6 +32,7 @@ struct sim {
     const struct network *net;
     struct forecast *out;
     struct fabric *fabric;
+    double disk;        /* of the rank: brokers write nothing */
     const int32_t *blobs;
     int nblobs;
     int window;
@@ -116,7 +117,10 @@ static int load (struct sim *m, double t, int32_t rank, int32_t blob)
     *state_of (m, rank, blob) &= ~BLOB_LOADING;
     if (m->out->first[rank] < 0)
         m->out->first[rank] = t;
-    return fabric_compute (m->fabric, t, &piece, m->net->per_load);
+    return fabric_compute (m->fabric,
+                           t,
+                           &piece,
+                           m->net->per_load + (m->disk > 0 ? size_of (m, blob) / m->disk : 0));
 }
 
 /* Keep the window full. */
@@ -235,10 +239,12 @@ int simulate_content (const struct plan *p,
                       struct forecast *out,
                       struct fault *f)
 {
+    struct network brokers = *net;
     struct sim m = {
         .plan = p,
         .net = net,
         .out = out,
+        .disk = net->disk,
         .blobs = blobs,
         .nblobs = nblobs,
         .window = window,
@@ -248,6 +254,7 @@ int simulate_content (const struct plan *p,
     size_t n = p->n;
     int rc = -1;
 
+    brokers.disk = 0;
     if (plan_check (p, f) < 0)
         return -1;
     if (p->stripes != 1)
@@ -257,7 +264,7 @@ int simulate_content (const struct plan *p,
         && (m.child = malloc (sizeof (*m.child) * n))
         && (m.sibling = malloc (sizeof (*m.sibling) * n))
         && (m.next = calloc (n, sizeof (*m.next))) && (m.loaded = calloc (n, sizeof (*m.loaded)))
-        && (m.fabric = fabric_create (net, p->n, 0, &ops, &m)))
+        && (m.fabric = fabric_create (&brokers, p->n, 0, &ops, &m)))
         rc = sim_run (&m);
     for (size_t i = 0; m.lines && i < n; i++)
         free (m.lines[i].blobs);

@@ -53,6 +53,8 @@ class Network:
     ----------
     bandwidth : float
         Of one NIC, in each direction, bytes per second of payload.
+    burst : float
+        Bytes that pass an idle NIC at once: 0 but for token buckets, as those of a lab.
     latency : float
         From one rank to another, one way, seconds.
     start : float
@@ -86,6 +88,7 @@ class Network:
     """
 
     bandwidth: float
+    burst: float = 0.0
     latency: float = 50e-6
     start: float = 0.0
     per_connection: float = 1e-3
@@ -108,6 +111,7 @@ class Network:
             if not (value is None and name in _OPTIONAL) and not _is_number(value, above=True):
                 raise UsageError(f"network: {name} {value!r}, give a number above 0")
         for name in (
+            "burst",
             "latency",
             "start",
             "per_connection",
@@ -118,7 +122,7 @@ class Network:
         ):
             if not _is_number(getattr(self, name), above=False):
                 raise UsageError(
-                    f"network: {name} {getattr(self, name)!r}, give seconds, not below 0"
+                    f"network: {name} {getattr(self, name)!r}, give a number, not below 0"
                 )
         for rank, rate in self.rates.items():
             if not _is_number(rate, above=True):
