@@ -28,6 +28,7 @@ RECEIVER_PARTS = (
 )
 ROOT_PARTS = (("started", "verified", "#7b6ba8", "rank 0 reads the source"), RECEIVER_PARTS[3])
 LIMIT = "#c0392b"
+PREDICTED = "#1b1b1b"
 RELAY = "#a9b4c0"
 
 # inches
@@ -40,6 +41,8 @@ SIDE, LABELS = 0.15, 0.65
 MORE_TREES = 1.8
 #: What is shorter than this part of the whole time cannot be seen, and needs no legend.
 VISIBLE = 0.002
+#: The largest mark of what was predicted, and how much of a bar's height it has, points.
+MARK, MARK_PART = 4.5, 0.45
 #: Points that a label of a rank needs above and below each other.
 LABEL_STEP = 9.0
 #: The other trees of a plan are drawn too, up to these many trees and ranks.
@@ -50,8 +53,8 @@ def plot_result(result: Result, path: str | PathLike[str]) -> None:
     """Draw when each rank received, beside the tree, into a file.
 
     One bar a rank, in the order of the plan's first tree, which stands at the left with its ranks
-    in line with the bars. The limit is a vertical line. The other trees of a plan of few ranks and
-    trees are drawn below.
+    in line with the bars. The limit is a vertical line, and if it is predicted when a rank should
+    have had all, a mark is there. The other trees of a plan of few ranks and trees are drawn below.
 
     Parameters
     ----------
@@ -86,7 +89,7 @@ def plot_result(result: Result, path: str | PathLike[str]) -> None:
     tree_ax = figure.add_axes(box(SIDE, TOP, tree, bars))
     time_ax = figure.add_axes(box(left, TOP, WIDTH - left - SIDE, bars))
     _draw_tree(tree_ax, result, rows, there)
-    _draw_bars(time_ax, result, rows)
+    _draw_bars(time_ax, result, rows, 72 * bars / there)
     _label_rows(time_ax, result, rows, 72 * bars / there)
     for ax in (tree_ax, time_ax):
         ax.set_ylim(there - 0.5, -0.5)
@@ -140,14 +143,16 @@ def _draw_tree(ax: Any, result: Result, rows: NDArray[np.int32], there: int) -> 
     ax.set_xlim(-0.4, max(deepest, 1) + 0.4)
 
 
-def _draw_bars(ax: Any, result: Result, rows: NDArray[np.int32]) -> None:
+def _draw_bars(ax: Any, result: Result, rows: NDArray[np.int32], points: float) -> None:
     records = result.records
     took_part = rows >= 0
     root = records["rank"] == 0
     thick = 0.72 if took_part.sum() <= 100 else 1.0  # gaps of less than a pixel flicker
-    end = max(
-        result.limit or 0.0, *(_last(records[name]) for name in ("started", "verified", "renamed"))
-    )
+    predicted = np.full(len(records), np.nan)
+    if result.explanation is not None:
+        predicted = result.explanation.predicted
+    times = (predicted, *(records[name] for name in ("started", "verified", "renamed")))
+    end = max(result.limit or 0.0, *map(_last, times))
     for mask, parts in ((took_part & ~root, RECEIVER_PARTS), (took_part & root, ROOT_PARTS)):
         for start, stop, color, text in parts:
             low, span = records[start][mask], (records[stop] - records[start])[mask]
@@ -163,6 +168,19 @@ def _draw_bars(ax: Any, result: Result, rows: NDArray[np.int32]) -> None:
                 linewidth=0,
                 label=text if span[known].max() >= VISIBLE * end else None,
             )
+    marked = took_part & np.isfinite(predicted)
+    if marked.any():
+        ax.plot(
+            predicted[marked],
+            rows[marked],
+            "D",
+            color=PREDICTED,
+            markersize=min(MARK, MARK_PART * points),
+            markeredgecolor="white",
+            markeredgewidth=min(0.6, 0.06 * points),
+            label="predicted",
+            zorder=4,
+        )
     if result.limit is not None:
         ax.axvline(
             result.limit,

@@ -144,12 +144,33 @@ static void tick (struct loop *l)
     }
 }
 
-static bool is_receiving (struct loop *l)
+static void add_ns (_Atomic int64_t *sum, int64_t ns)
 {
-    struct node *node = l->node;
+    atomic_fetch_add_explicit (sum, ns, memory_order_relaxed);
+}
 
-    return l->ups && atomic_load_explicit (&node->offered, memory_order_relaxed)
-           && !atomic_load_explicit (&node->digest_known, memory_order_relaxed);
+/* The loop has slept. A parent has all of a chunk before it sends any of it, so
+ * whoever waits for the rest of one waits for what is between them.
+ */
+static void count_wait (struct loop *l, int64_t ns)
+{
+    bool connected = false;
+    bool in_chunk = false;
+
+    if (!l->ups || up_is_done (l->ups))
+        return;
+    for (struct up *u = l->ups; u; u = u->next) {
+        connected |= u->state == UP_RUNNING;
+        if (u->filling) {
+            in_chunk = true;
+            if (u->fill.space == SPACE_PAYLOAD)
+                add_ns (&u->link_ns, ns);
+        }
+    }
+    if (connected)
+        add_ns (&l->wait_ns, ns);
+    if (in_chunk)
+        add_ns (&l->link_ns, ns);
 }
 
 static void *loop_run (void *arg)
@@ -170,10 +191,7 @@ static void *loop_run (void *arg)
             node_failf (node, errno, "epoll_wait: %s", strerror (errno));
             break;
         }
-        if (is_receiving (l))
-            atomic_fetch_add_explicit (&l->wait_ns,
-                                       now - before,
-                                       memory_order_relaxed);
+        count_wait (l, now - before);
         for (int i = 0; i < n; i++) {
             struct handler *h = events[i].data.ptr;
             h->ready (h, events[i].events);

@@ -47,6 +47,7 @@ struct up {
     uint32_t fill_have;
     unsigned char *fill_data;
     struct slot *fill_slot;
+    _Atomic int64_t link_ns; /* the rest of a payload was waited for */
 
     bool same_machine;
     int pings;
@@ -107,6 +108,7 @@ struct loop {
     pthread_mutex_t inbox_lock;
     struct down *inbox; /* accepted for us by another loop */
     _Atomic int64_t wait_ns; /* with nothing to receive */
+    _Atomic int64_t link_ns; /* of that, in the midst of a chunk */
 };
 
 int loop_setup (struct loop *l, struct node *node);
@@ -123,6 +125,8 @@ int loop_rewatch (struct loop *l, int fd, struct handler *h, bool wants_write);
 struct up *up_create (struct loop *l, int tree);
 void up_destroy (struct up *u);
 void up_pump (struct up *u);
+/* All of the payload has come, in whatever tree, and the root's digest. */
+bool up_is_done (struct up *u);
 /* Called a few times a second, as down_tick is. */
 void up_tick (struct up *u);
 

@@ -39,12 +39,14 @@ struct record {
     uint64_t retries;      /* parents lost, each replaced by an ancestor */
     uint64_t refused;      /* connections turned away */
     double wait_data;      /* seconds with nothing to receive */
+    double wait_link;      /* of these, the rest of a chunk was on its way */
     double wait_disk;      /* seconds in file system calls, all threads */
     double cpu;            /* seconds of processor time */
     uint64_t memory;       /* most resident memory, bytes */
     double clock_offset;   /* root's clock less this rank's, seconds */
     double clock_error;    /* +-, seconds */
     int32_t parents[64];   /* per tree: last parent; -1 at the root, else -2 */
+    double links[64];      /* per tree: seconds, as wait_link */
     char text[500];        /* what went wrong, one line */
 };
 /* cffi end */

@@ -60,11 +60,18 @@ void node_report_end (struct node *node)
     struct record *r = node->config.record;
     double disk = 0;
     int64_t wait_ns = 0;
+    int64_t link_ns = 0;
 
-    for (int i = 0; i < node->nloops; i++)
+    for (int i = 0; i < node->nloops; i++) {
         wait_ns += atomic_load (&node->loops[i].wait_ns);
-    if (node->nloops_up > 0)
+        link_ns += atomic_load (&node->loops[i].link_ns);
+        for (struct up *u = node->loops[i].ups; u; u = u->next)
+            r->links[u->tree] = atomic_load (&u->link_ns) / 1e9;
+    }
+    if (node->nloops_up > 0) {
         r->wait_data = wait_ns / 1e9 / node->nloops_up;
+        r->wait_link = link_ns / 1e9 / node->nloops_up;
+    }
     if (node->source)
         disk += store_seconds (node->source);
     if (node->dest)

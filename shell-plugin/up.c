@@ -30,7 +30,7 @@ static int up_rank (struct up *u)
     return up_path (u)->ancestors[u->via].rank;
 }
 
-static bool is_done (struct up *u)
+bool up_is_done (struct up *u)
 {
     struct node *node = u->loop->node;
 
@@ -77,7 +77,7 @@ static void lose (struct up *u)
                     up_rank (u));
     }
     disconnect (u);
-    if (is_done (u))
+    if (up_is_done (u))
         return;
     record_add (node->config.record, retries, 1);
     if (++u->via == up_path (u)->count) {
@@ -434,7 +434,7 @@ void up_pump (struct up *u)
 {
     int rc;
 
-    if (u->state == UP_IDLE && !is_done (u) && clock_ns () >= u->retry_ns
+    if (u->state == UP_IDLE && !up_is_done (u) && clock_ns () >= u->retry_ns
         && up_connect (u) < 0)
         lose (u);
     if (u->state == UP_IDLE || u->state == UP_CONNECTING)
@@ -482,7 +482,7 @@ void up_tick (struct up *u)
                     - atomic_load_explicit (&node->progress_ns,
                                             memory_order_relaxed);
 
-    if (is_done (u))
+    if (up_is_done (u))
         return;
     if (quiet > node->config.timeout * 1e9)
         node_failf (node,

@@ -9,6 +9,7 @@ enum type {
     TYPE_UINT64,
     TYPE_DOUBLE,
     TYPE_PARENTS,
+    TYPE_LINKS,
     TYPE_TEXT,
 };
 
@@ -25,9 +26,10 @@ static const struct {
     FIELD (verified, DOUBLE),     FIELD (renamed, DOUBLE),     FIELD (bytes_in, UINT64),
     FIELD (bytes_out, UINT64),    FIELD (chunks_in, UINT64),   FIELD (chunks_out, UINT64),
     FIELD (bad_chunks, UINT64),   FIELD (retries, UINT64),     FIELD (refused, UINT64),
-    FIELD (wait_data, DOUBLE),    FIELD (wait_disk, DOUBLE),   FIELD (cpu, DOUBLE),
-    FIELD (memory, UINT64),       FIELD (clock_offset, DOUBLE), FIELD (clock_error, DOUBLE),
-    FIELD (parents, PARENTS),     FIELD (text, TEXT),
+    FIELD (wait_data, DOUBLE),    FIELD (wait_link, DOUBLE),   FIELD (wait_disk, DOUBLE),
+    FIELD (cpu, DOUBLE),          FIELD (memory, UINT64),      FIELD (clock_offset, DOUBLE),
+    FIELD (clock_error, DOUBLE),  FIELD (parents, PARENTS),    FIELD (links, LINKS),
+    FIELD (text, TEXT),
 };
 #define FIELD_COUNT (sizeof (fields) / sizeof (fields[0]))
 
@@ -58,7 +60,7 @@ json_t *record_text (const char *text)
 static json_t *field_to_json (const struct record *r, size_t i, int stripes)
 {
     const void *p = (const char *)r + fields[i].offset;
-    json_t *parents;
+    json_t *array;
 
     switch (fields[i].type) {
         case TYPE_INT32:
@@ -70,10 +72,15 @@ static json_t *field_to_json (const struct record *r, size_t i, int stripes)
         case TYPE_TEXT:
             return record_text (p);
         case TYPE_PARENTS:
-            parents = json_array ();
+            array = json_array ();
             for (int s = 0; s < stripes; s++)
-                json_array_append_new (parents, json_integer (r->parents[s]));
-            return parents;
+                json_array_append_new (array, json_integer (r->parents[s]));
+            return array;
+        case TYPE_LINKS:
+            array = json_array ();
+            for (int s = 0; s < stripes; s++)
+                json_array_append_new (array, json_real (r->links[s]));
+            return array;
     }
     return NULL;
 }
