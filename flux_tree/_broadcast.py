@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 from . import _in_flux, _local
 from ._model.limit import chunk_size as best_chunk_size
 from ._payload import Payload
+from ._racks import Racks, with_racks
 from ._records import Result
 from .errors import UsageError
 from .plan import Plan
-from .strategies import Strategy
+from .strategies import LOOPBACK, Auto, Choice, Strategy, get, known_network
 from .strategies import plan as make_plan
 from .topology import Topology
 
@@ -45,6 +47,7 @@ def broadcast(
     ranks: int | None = None,
     topology: Topology | str | None = None,
     members: Iterable[int] | None = None,
+    racks: Racks | None = None,
     chunk_size: int | None = None,
     security: str = "tls",
     overwrite: bool = False,
@@ -78,7 +81,8 @@ def broadcast(
         In Flux also the shell's templates, such as ``{{tmpdir}}``.
     strategy : str, Strategy or Plan, optional
         By name (``flux-tree strategies`` lists them), an object of a class of your own, or a
-        finished plan. "two-tree" if not given; with ``transport="content"``, "all".
+        finished plan. "auto" takes the one that is predicted to be fastest, and `Result.why` says
+        why. "two-tree" if not given; with ``transport="content"``, "all".
     handle : flux.Flux, optional
         The instance of Flux to run in.
     nodes : int, optional
@@ -90,8 +94,13 @@ def broadcast(
         `Topology`. Flux's own default, "kary:32", if not given; in Flux, the instance's own.
     members : iterable of int, optional
         The ranks that want the data; all, if not given.
+    racks : str or sequence, optional
+        For the strategies "auto" and "rack": which ranks stand together behind one uplink. The
+        rack of each rank, shape (n,), as numbers or names. In Flux also a pattern for the names of
+        hosts, such as ``^(r[0-9]+)``, or a file of lines ``node[0-15] rack0``.
     chunk_size : int, optional
-        Bytes; chosen from the size of the payload and the depth of the plan, if not given.
+        Bytes; chosen from the size of the payload and the depth of the plan, if not given, or by
+        the strategy "auto".
     security : {"tls", "none"}, default "tls"
         "none" turns the encryption of the data off, never the authentication.
     overwrite : bool, default False
@@ -167,6 +176,7 @@ def broadcast(
                 nodes=_one_of(nodes, ranks),
                 topology=topology,
                 members=members,
+                racks=racks,
                 chunk_size=chunk_size,
                 security=security,
                 overwrite=overwrite,
@@ -197,6 +207,7 @@ def broadcast(
         topology=topology,
         ranks=ranks,
         members=members,
+        racks=racks,
         chunk_size=chunk_size,
         security=security,
         overwrite=overwrite,
@@ -216,6 +227,7 @@ def between_processes(
     topology: Topology | str | None,
     ranks: int | None,
     members: Iterable[int] | None,
+    racks: Racks | None = None,
     chunk_size: int | None,
     security: str,
     overwrite: bool,
@@ -231,8 +243,8 @@ def between_processes(
 
     Parameters
     ----------
-    source, destination, strategy, topology, ranks, members, chunk_size, security, overwrite, \
-    timeout, workers, bandwidth, measure_clock, progress
+    source, destination, strategy, topology, ranks, members, racks, chunk_size, security, \
+    overwrite, timeout, workers, bandwidth, measure_clock, progress
         As of `broadcast`.
     places : sequence of (int, str), optional
         Of each rank of a lab, its network namespace (a file descriptor) and its address there.
@@ -251,7 +263,18 @@ def between_processes(
     """
     begin = time.monotonic()
     _check(security, timeout, workers, bandwidth, "direct")
-    plan = _make_plan("two-tree" if strategy is None else strategy, topology, ranks, members)
+    plan, source = local_plan(
+        source,
+        strategy,
+        topology=topology,
+        ranks=ranks,
+        members=members,
+        racks=racks,
+        chunk_size=chunk_size,
+        security=security,
+        bandwidth=bandwidth,
+        hosts=hosts,
+    )
     text = os.fsdecode(destination)
     if not text or "\0" in text:
         raise UsageError(f"destination {text!r}: no path, give a file or a directory")
@@ -262,7 +285,9 @@ def between_processes(
             f"put {{rank}} into it, as in {text.rstrip('/')}-{{rank}}"
         )
     payload = source if isinstance(source, Payload) else Payload.scan(source)
-    if chunk_size is None:
+    if chunk_size is None and isinstance(plan, Choice):
+        chunk_size = plan.chunk_size
+    elif chunk_size is None:
         chunk_size = best_chunk_size(
             payload.bytes, plan.depth, plan.stripes, bandwidth or LOOPBACK_BANDWIDTH
         )
@@ -292,11 +317,65 @@ def between_processes(
         chunk_size=payload.chunk_size,
         engine="local" if places is None else "lab",
         security=security,
-        bandwidth=_local.loopback_bandwidth() if bandwidth is None else bandwidth,
+        bandwidth=_loopback(plan) if bandwidth is None else bandwidth,
         elapsed=elapsed,
         measured=bandwidth is None or places is not None,
         hosts=None if hosts is None else tuple(hosts),
+        why=plan.why if isinstance(plan, Choice) else None,
     )
+
+
+def local_plan(
+    source: str | os.PathLike[str] | Payload,
+    strategy: str | Strategy | Plan | None,
+    *,
+    topology: Topology | str | None,
+    ranks: int | None,
+    members: Iterable[int] | None,
+    racks: Racks | None,
+    chunk_size: int | None,
+    security: str,
+    bandwidth: float | None,
+    hosts: Sequence[str] | None = None,
+) -> tuple[Plan, str | os.PathLike[str] | Payload]:
+    """Return the plan of a broadcast between processes of this machine.
+
+    Parameters
+    ----------
+    source, strategy, topology, ranks, members, racks, chunk_size, security, bandwidth, hosts
+        As of `between_processes`.
+
+    Returns
+    -------
+    plan : Plan
+        A `Choice`, if the strategy is "auto".
+    source : path-like or Payload
+        Scanned, if the plan depends on its size.
+
+    Raises
+    ------
+    FluxTreeError
+        As of `broadcast`.
+    """
+    if strategy is None or isinstance(strategy, str):
+        strategy = get(strategy or "two-tree")
+    tree = _make_topology(strategy, topology, ranks)
+    if tree is None:
+        strategy = with_racks(strategy, racks, 0)
+        assert isinstance(strategy, Plan)
+        return strategy, source
+    strategy = with_racks(strategy, racks, tree.size, hosts)
+    if isinstance(strategy, Auto):
+        source = source if isinstance(source, Payload) else Payload.scan(source)
+        network = strategy.network
+        if network is None:
+            network = known_network(tree.size, bandwidth, _local.loopback_bandwidth)
+            network = replace(network, processors=os.cpu_count())
+        if security == "none":
+            network = replace(network, encryption=None)
+        chunk_size = chunk_size or strategy.chunk_size
+        strategy = Auto(network, source.bytes, strategy.groups, chunk_size=chunk_size)
+    return make_plan(strategy, tree, members), source
 
 
 def broadcast_async(
@@ -308,6 +387,7 @@ def broadcast_async(
     nodes: int | None = None,
     topology: Topology | str | None = None,
     members: Iterable[int] | None = None,
+    racks: Racks | None = None,
     chunk_size: int | None = None,
     security: str = "tls",
     overwrite: bool = False,
@@ -325,8 +405,8 @@ def broadcast_async(
 
     Parameters
     ----------
-    source, destination, strategy, nodes, topology, members, chunk_size, security, overwrite, \
-    timeout, workers, bandwidth, progress, transport, archive, interface, window, notify
+    source, destination, strategy, nodes, topology, members, racks, chunk_size, security, \
+    overwrite, timeout, workers, bandwidth, progress, transport, archive, interface, window, notify
         As of `broadcast`. Callbacks are called while somebody waits for the future, or the
         reactor runs.
     handle : flux.Flux, optional
@@ -375,7 +455,9 @@ def broadcast_async(
     handle = connect(handle)
     chosen = _in_flux.choose_nodes(handle, nodes)
     _in_flux.check_destination(text, chosen.hosts)
-    options = _in_flux.plan_options(handle, chosen, strategy, topology, members)
+    options = _in_flux.plan_options(handle, chosen, strategy, topology, members, racks)
+    if transport == "content" and options.get("strategy") == "auto":
+        raise UsageError("strategy 'auto': of transport 'direct' only, the brokers have their tree")
     options.update(
         {"transport": transport, "security": security, "timeout": timeout, "overwrite": overwrite}
     )
@@ -439,22 +521,25 @@ def _check(
         raise UsageError(f"bandwidth {bandwidth!r}: must be above 0 bytes per second")
 
 
-def _make_plan(
-    strategy: str | Strategy | Plan,
-    topology: Topology | str | None,
-    ranks: int | None,
-    members: Iterable[int] | None,
-) -> Plan:
-    """Return the plan that the parameters of `broadcast` describe."""
+def _loopback(plan: Plan) -> float:
+    """Return what one loopback stream moves; what a plan was chosen by is not measured again."""
+    if isinstance(plan, Choice) and plan.network.origin.startswith(LOOPBACK):
+        return plan.network.bandwidth
+    return _local.loopback_bandwidth()
+
+
+def _make_topology(
+    strategy: Any, topology: Topology | str | None, ranks: int | None
+) -> Topology | None:
+    """Return the topology that the parameters of `broadcast` describe; None if there is a plan."""
     if ranks is not None and ranks < 1:
         raise UsageError(f"ranks {ranks}: must be at least 1")
     if isinstance(strategy, Plan):
         if ranks is not None and ranks != strategy.size:
             raise UsageError(f"ranks {ranks}: the plan is one of {strategy.size}, leave it out")
-        return strategy
+        return None
     if isinstance(topology, Topology):
         if ranks is not None and ranks != topology.size:
             raise UsageError(f"ranks {ranks}: the topology has {topology.size}, leave it out")
-    else:
-        topology = Topology.from_spec(topology or "kary:32", 8 if ranks is None else ranks)
-    return make_plan(strategy, topology, members)
+        return topology
+    return Topology.from_spec(topology or "kary:32", 8 if ranks is None else ranks)

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._model.network import Native
+from ._racks import Racks, rack_numbers, with_racks
 from .errors import PlanError, UsageError
 from .plan import Plan
-from .strategies import Builtin, Strategy, get, member_flags
+from .strategies import Auto, Builtin, Choice, Strategy, get, member_flags
 from .strategies import plan as make_plan
 from .topology import Topology
 
@@ -109,6 +111,7 @@ def plan_options(
     strategy: str | Strategy | Plan | None,
     topology: Topology | str | None,
     members: Iterable[int] | None,
+    racks: Racks | None = None,
 ) -> dict[str, Any]:
     """Return the options that say who sends what to whom.
 
@@ -127,34 +130,57 @@ def plan_options(
         The tree that the strategy starts from, if not that of the instance.
     members : iterable of int or None
         The ranks that want the data; all, if None.
+    racks : str or sequence, optional
+        As of `rack_numbers`: which nodes stand together.
 
     Returns
     -------
     dict
-        With ``strategy`` and ``members``, or with ``plan``.
+        With ``strategy``, ``members`` and ``racks``, or with ``plan``.
 
     Raises
     ------
-    PlanError, TopologyError
-        If there is no such strategy, or it has no plan for these nodes.
+    UsageError, PlanError, TopologyError
+        If there is no such strategy, or it has no plan for these nodes, or takes no racks.
     """
     n = len(nodes.ranks)
     flags = member_flags(members, n)
     if isinstance(strategy, str):
         strategy = get(strategy)
-    if strategy is None and topology is not None:
+    if strategy is None and (topology is not None or racks is not None):
         strategy = get("two-tree")
-    if topology is None and (strategy is None or isinstance(strategy, Builtin)):
-        options: dict[str, Any] = {} if strategy is None else {"strategy": strategy.spec}
+    strategy = with_racks(strategy, racks, n, nodes.hosts)
+    if isinstance(topology, str):
+        topology = Topology.from_spec(topology, n)
+    if topology is not None and topology.size != n:
+        raise PlanError(f"topology: it has {topology.size} ranks, and there are {n} nodes")
+    if isinstance(strategy, Auto) or (
+        topology is None and (strategy is None or isinstance(strategy, Builtin))
+    ):
+        options = {} if strategy is None else _by_name(strategy, n)
         if flags is not None:
             options["members"] = _idset(np.flatnonzero(flags).tolist())
         return options
-    if isinstance(topology, str):
-        topology = Topology.from_spec(topology, n)
     tree = _topology(handle, nodes) if topology is None else topology
-    if tree.size != n:
-        raise PlanError(f"topology: it has {tree.size} ranks, and there are {n} nodes")
-    return {"plan": make_plan(strategy, tree, flags).to_dict()}
+    plan = make_plan(strategy, tree, flags)
+    options = {"plan": plan.to_dict()}
+    if isinstance(plan, Choice):
+        options["chunk-size"] = plan.chunk_size
+    return options
+
+
+def _by_name(strategy: Auto | Builtin, n: int) -> dict[str, Any]:
+    """Return the options of a strategy that the shells lay out."""
+    options: dict[str, Any] = {"strategy": strategy.spec}
+    groups = getattr(strategy, "groups", None)
+    if groups is not None:
+        options["racks"] = rack_numbers(groups, n)
+    if isinstance(strategy, Auto) and strategy.network is not None:
+        Native(strategy.network, n)  # refuses one of other ranks
+        options["network"] = strategy.network.to_dict()
+    if isinstance(strategy, Auto) and strategy.chunk_size is not None:
+        options["chunk-size"] = strategy.chunk_size
+    return options
 
 
 def absolute(path: str) -> str:

@@ -17,7 +17,7 @@ from cffi import FFI
 core = runpy.run_path(str(Path(__file__).with_name("_native_build.py")))
 
 FLUX = core["NATIVE"] / "flux"
-HEADERS = ["flux/options.h"]
+HEADERS = ["network.h", "flux/network_json.h", "flux/options.h"]
 SOURCES = sorted(p.name for p in (core["ROOT"] / FLUX).glob("*.c"))
 
 

@@ -15,6 +15,8 @@ from ._model.limit import limit
 from ._native import ffi, lib
 
 if TYPE_CHECKING:
+    from ._model.explain import Explanation
+    from ._model.network import Network
     from .plan import Plan
 
 __all__ = ["DTYPE", "STATES", "Result", "allocate"]
@@ -69,12 +71,14 @@ def _dtype() -> np.dtype[Any]:
 #: retries       parents lost, each replaced by an ancestor
 #: refused       connections turned away
 #: wait_data     seconds with nothing to receive
+#: wait_link     of these, seconds in which the rest of a chunk was on its way
 #: wait_disk     seconds in file system calls, all threads together
 #: cpu           seconds of processor time
 #: memory        most resident memory, bytes
 #: clock_offset  root's clock less this rank's, seconds (already applied to the times)
 #: clock_error   how far `clock_offset` may be off, +- seconds
 #: parents       last parent in each tree; -1 at the root, -2 where there is no such tree
+#: links         per tree, seconds in which the rest of a chunk was on its way from that parent
 #: text          what went wrong, one line
 #: ============  =====================================================================
 DTYPE: np.dtype[Any] = _dtype()
@@ -153,6 +157,11 @@ class Result:
     error : str or None
         Why the broadcast failed; None for one that worked. Only `flux_tree.records` and `load`
         return results of failed ones.
+    why : str or None
+        Why the strategy "auto" has chosen this plan; None if it was not asked.
+    network : Network or None
+        What `explanation` is to reckon with; None for what it finds by itself. Of a prediction,
+        what it was reckoned with.
     """
 
     plan: Plan
@@ -171,6 +180,8 @@ class Result:
     jobid: str | None = None
     hosts: tuple[str, ...] | None = None
     error: str | None = None
+    why: str | None = None
+    network: Network | None = None
 
     @classmethod
     def load(cls, path: str | Path, bandwidth: float | None = None) -> Result:
@@ -221,29 +232,52 @@ class Result:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(span > 0, r["bytes_in"] / span, np.nan)
 
+    @cached_property
+    def explanation(self) -> Explanation | None:
+        """What was predicted, where the time went, and who was slow; None for a prediction.
+
+        As of `flux_tree.model.explain`.
+        """
+        from ._model.explain import explain
+
+        return None if self.engine == "model" else explain(self)
+
     def summary(self) -> dict[str, Any]:
         """Return the main figures.
 
         Returns
         -------
         dict
-            ``strategy``, ``engine``, ``transport``, ``security``, ``jobid``, ``error``, ``ranks``
-            (that took part), ``stripes``, ``depth``, ``bytes``, ``files``, ``chunk_size``; seconds
-            until the data was verified: ``slowest_s`` with ``slowest_rank``, ``median_s``,
-            ``p95_s``, ``fastest_s`` (of a failed broadcast: of the ranks that got it, None if none
+            ``strategy``, ``why``, ``engine``, ``transport``, ``security``, ``jobid``, ``error``,
+            ``ranks`` (that took part), ``stripes``, ``depth``, ``bytes``, ``files``,
+            ``chunk_size``; seconds until the data was verified: ``slowest_s`` with
+            ``slowest_rank``, ``median_s``, ``p95_s``,
+            ``fastest_s`` (of a failed broadcast: of the ranks that got it, None if none
             did); ``elapsed_s`` of the whole call; ``limit_s``, ``limit_ratio`` (slowest_s /
             limit_s) and ``limit_percent`` (100 / limit_ratio), None where the limit is unknown or
-            0; ``bandwidth`` in bytes/s; ``cpu_s`` of all ranks; ``memory`` of the largest rank in
-            bytes; ``clock_error_s``, the largest; ``retries`` and ``bad_chunks``, sums.
+            0; ``bandwidth`` in bytes/s; ``predicted_s``, what `explanation` predicts of the slowest
+            rank, and ``predicted_ratio`` (slowest_s / predicted_s), None if nothing is predicted;
+            ``parts``, where the time of the slowest rank went, in seconds by the names of
+            `explanation`, None if no rank got the data; ``slow_ranks``, a list of ``rank``,
+            ``host``, ``rate`` and ``expected`` in bytes/s, and ``reason``; ``cpu_s`` of all ranks;
+            ``memory`` of the largest rank in bytes; ``clock_error_s``, the largest; ``retries`` and
+            ``bad_chunks``, sums.
         """
         r = self.receivers
         r = r[np.isfinite(r["verified"])]
         times = r["verified"]
         slowest = float(np.max(times)) if len(r) else None
         ratio = slowest / self.limit if slowest is not None and self.limit else None
+        slowest_rank = int(r["rank"][np.argmax(times)]) if len(r) else None
         took_part = self.records[self.records["state"] > 0]
+        explained = self.explanation
+        predicted, parts, slow = None, None, []
+        if explained is not None:
+            predicted, slow = explained.time, [rank.to_dict() for rank in explained.slow]
+            parts = None if slowest_rank is None else explained.of(slowest_rank)
         return {
             "strategy": self.plan.strategy,
+            "why": self.why,
             "engine": self.engine,
             "transport": self.transport,
             "security": self.security,
@@ -256,7 +290,7 @@ class Result:
             "files": self.files,
             "chunk_size": self.chunk_size,
             "slowest_s": slowest,
-            "slowest_rank": int(r["rank"][np.argmax(times)]) if len(r) else None,
+            "slowest_rank": slowest_rank,
             "median_s": float(np.median(times)) if len(r) else None,
             "p95_s": float(np.percentile(times, 95)) if len(r) else None,
             "fastest_s": float(np.min(times)) if len(r) else None,
@@ -265,6 +299,10 @@ class Result:
             "limit_ratio": ratio,
             "limit_percent": 100 / ratio if ratio else None,
             "bandwidth": self.bandwidth,
+            "predicted_s": predicted,
+            "predicted_ratio": slowest / predicted if slowest is not None and predicted else None,
+            "parts": parts,
+            "slow_ranks": slow,
             "cpu_s": float(took_part["cpu"].sum()),
             "memory": int(took_part["memory"].max(initial=0)),
             "clock_error_s": float(took_part["clock_error"].max(initial=0.0)),
@@ -278,18 +316,25 @@ class Result:
         Returns
         -------
         list of dict
-            The fields of `DTYPE`, ``rate`` in bytes/s, and, where they are known, ``host``; times
-            that never came are None. Of a failed broadcast also ``text``, what went wrong.
+            The fields of `DTYPE`, ``rate`` in bytes/s, ``predicted``, seconds until ``verified``,
+            and, where they are known, ``host``; times that never came, or were not predicted, are
+            None. Of a failed broadcast also ``text``, what went wrong.
         """
         rows = []
-        for record, rate in zip(self.records, self.rates):
+        explained = self.explanation
+        predicted = np.full(len(self.records), np.nan)
+        if explained is not None:
+            predicted = explained.predicted
+        for record, rate, time in zip(self.records, self.rates, predicted):
             if record["state"] == 0:
                 continue
             row: dict[str, Any] = {name: record[name].item() for name in _PLAIN}
             row["state"] = STATES[record["state"]]
             row["deliver"] = bool(record["deliver"])
-            row["parents"] = record["parents"][: self.plan.stripes].tolist()
+            for name in _BY_TREE:
+                row[name] = record[name][: self.plan.stripes].tolist()
             row["rate"] = float(rate)
+            row["predicted"] = float(time)
             if self.hosts is not None:
                 row["host"] = self.hosts[record["rank"]]
             if self.error is not None:
@@ -330,4 +375,5 @@ class Result:
         plot_result(self, path)
 
 
-_PLAIN = [name for name in DTYPE.names or () if name not in ("parents", "text", "kind", "errnum")]
+_BY_TREE = [name for name in DTYPE.names or () if DTYPE[name].shape]
+_PLAIN = [name for name in DTYPE.names or () if name not in (*_BY_TREE, "text", "kind", "errnum")]

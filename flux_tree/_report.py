@@ -147,6 +147,7 @@ def parse(
             jobid=jobid,
             hosts=tuple(data["hosts"]),
             error=None if data["ok"] else str(error_of(data)),
+            why=data.get("why"),
         )
     except PlanError as exc:
         raise UsageError(f"{what}: no report of a broadcast ({exc})") from None
@@ -232,11 +233,11 @@ def _table(fields: list[str], rows: list[list[Any]], plan: Plan) -> NDArray[np.v
     if len(rows) != plan.size:
         raise ValueError(f"{len(rows)} records of {plan.size} ranks")
     for name, *values in zip(fields, *rows):
-        if name == "parents":
-            for rank, parents in enumerate(values):
-                table[name][rank, : len(parents)] = parents
-        elif name == "text":
+        if name == "text":
             table[name] = [str(value).encode(errors="replace") for value in values]
+        elif name in (table.dtype.names or ()) and table.dtype[name].shape:
+            for rank, by_tree in enumerate(values):
+                table[name][rank, : len(by_tree)] = by_tree
         elif name in (table.dtype.names or ()):
             table[name] = values
     for name in _records.TIMES:

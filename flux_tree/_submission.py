@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import PlanError, UsageError
 from .plan import Plan
-from .strategies import Builtin, get, member_flags
+from .strategies import Auto, Builtin, get, member_flags
 from .strategies import plan as make_plan
 from .topology import Topology
 from .units import parse_idset
@@ -48,7 +48,7 @@ def complete_option(option: Mapping[str, Any], nodes: int | None, overlay: Any) 
     spec = result.get("strategy")
     if isinstance(spec, str) and "plan" not in result:
         strategy = get(spec)
-        if not isinstance(strategy, Builtin):
+        if not isinstance(strategy, (Auto, Builtin)):
             members = result.pop("members", "all")
             del result["strategy"]
             result["plan"] = _own_plan(spec, strategy, nodes, overlay, members).to_dict()

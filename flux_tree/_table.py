@@ -31,6 +31,8 @@ GAP = 2
 MAX_ROWS = 16
 #: Of more parents than this, the rest are counted.
 MAX_PARENTS = 4
+#: Parts of the time below so many percent are left out.
+LEAST_SHARE = 1
 
 
 class Column(NamedTuple):
@@ -83,13 +85,16 @@ COLUMNS = (
     Column("FIRST/s", right=True),
     Column("LAST/s", right=True),
     Column("CHECKED/s", right=True),
+    Column("MODEL/s", right=True, drop=6),
     Column("MB/s", right=True),
     Column("IN/MiB", right=True, drop=2),
     Column("OUT/MiB", right=True),
     Column("WAIT/s", right=True, drop=1),
     Column("DISK/s", right=True, drop=3),
 )
-HOST = 1
+HOST, MODEL = 1, 7
+#: So many columns, the last ones, are only measured, never predicted.
+MEASURED = 2
 
 
 def table_lines(columns: Sequence[Column], cells: Iterable[Sequence[str]]) -> list[str]:
@@ -152,7 +157,8 @@ def result_table(result: Result) -> ResultTable:
     Returns
     -------
     ResultTable
-        The column of the hosts is there if they differ.
+        The column of the hosts is there if they differ, that of the model if it predicted
+        anything.
     """
     rows = result.rows()
     shown = rows
@@ -163,10 +169,15 @@ def result_table(result: Result) -> ResultTable:
         "bold yellow" if r["rank"] == slowest and len(rows) > 1 else "" if r["deliver"] else "dim"
         for r in shown
     ]
-    columns, cells = list(COLUMNS), [_cells(r) for r in shown]
+    kept = list(range(len(COLUMNS)))
+    if result.engine == "model":
+        kept = kept[:-MEASURED]
     if len(set(result.hosts or ())) < 2:
-        columns = columns[:HOST] + columns[HOST + 1 :]
-        cells = [row[:HOST] + row[HOST + 1 :] for row in cells]
+        kept.remove(HOST)
+    if all(row["predicted"] is None for row in rows):
+        kept.remove(MODEL)
+    columns = [COLUMNS[i] for i in kept]
+    cells = [[row[i] for i in kept] for row in map(_cells, shown)]
     remark = ""
     if len(shown) < len(rows):
         remark = f"the slowest {len(shown)} of {len(rows)} ranks; --json has all of them"
@@ -198,13 +209,18 @@ def result_figures(result: Result) -> list[tuple[str, str, str]]:
         ]
     local = result.engine != "flux"
     whole = "with starting and ending the ranks" if local else "in the job, with wiring up"
-    figures += [
-        ("whole call", format_seconds(summary["elapsed_s"]), whole),
-        ("limit", *_limit(result)),
-    ]
+    if result.engine != "model":
+        figures.append(("whole call", format_seconds(summary["elapsed_s"]), whole))
+    figures.append(("limit", *_limit(result)))
     percent = summary["limit_percent"]
     if percent is not None:
         figures.append(("reached", f"{percent:.3g}%", _remark(summary)))
+    if result.why is not None:
+        figures.append(("chosen", "by auto", result.why))
+    if result.engine == "model":
+        what = "what a rank passes on when all of it is there"
+        return [*figures, ("chunks", format_bytes(summary["chunk_size"]), what)]
+    figures += _explained(result, summary)
     each = summary["cpu_s"] / max(summary["ranks"], 1)
     remark = f"a rank at most; {each:.3g} s of CPU each"
     if summary["chunk_size"]:  # the content cache has pieces of its own
@@ -253,19 +269,24 @@ def result_header(result: Result) -> str:
     -------
     str
     """
-    files = "1 file" if result.files == 1 else f"{result.files} files"
+    files = " in 1 file" if result.files == 1 else f" in {result.files} files"
     security = "TLS 1.3" if result.security == "tls" else "not encrypted"
     n = int(result.plan.present.sum())
     if result.engine == "local":
         where = f"local, {n} process{'' if n == 1 else 'es'} of this machine, {security}"
     elif result.engine == "lab":
         where = f"lab, {n} host{'' if n == 1 else 's'} on this machine, {security}"
+    elif result.engine == "model":
+        files = ""  # the model knows no files
+        kind = f"direct, {security}" if result.transport == "direct" else "content cache"
+        method = getattr(result, "method", "")  # of a Prediction
+        where = f"model, {method}, {n} rank{'' if n == 1 else 's'}, {kind}"
     else:
         job = "" if result.jobid is None else f" job {result.jobid},"
         kind = f"direct, {security}" if result.transport == "direct" else "content cache"
         where = f"flux,{job} {n} shell{'' if n == 1 else 's'}, {kind}"
     return (
-        f"{result.plan.strategy}: {format_bytes(result.bytes)} in {files}"
+        f"{result.plan.strategy}: {format_bytes(result.bytes)}{files}"
         f" to {result.plan.audience}\nengine: {where}"
     )
 
@@ -275,8 +296,37 @@ def _limit(result: Result) -> tuple[str, str]:
         return "unknown", "give the bandwidth of one NIC (--bandwidth 10Gbit/s)"
     stream = "one stream between two hosts" if result.engine == "lab" else "one loopback stream"
     origin = f"{stream}, measured" if result.measured else "as given"
+    if result.engine == "model":
+        network = getattr(result, "network", None)  # of a Prediction
+        if network is not None and network.origin != "given":
+            origin = f"measured: {network.origin}"
     size, rate = format_bytes(result.bytes), format_rate(result.bandwidth)
     return format_seconds(result.limit), f"{size} at {rate} ({origin})"
+
+
+def _explained(result: Result, summary: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the figures of what was predicted, where the time went, and who was slow."""
+    figures = []
+    explanation = result.explanation
+    predicted, ratio = summary["predicted_s"], summary["predicted_ratio"]
+    if explanation is not None and predicted is not None:
+        remark = f"by the model ({explanation.origin})"
+        if ratio is not None:
+            remark = f"{remark}; it took {ratio:.3g} times that"
+        figures.append(("predicted", format_seconds(predicted), remark))
+    elif explanation is not None and explanation.note:
+        figures.append(("predicted", "unknown", explanation.note))
+    whole = sum((summary["parts"] or {}).values())
+    if whole > 0:
+        shares = sorted(((100 * s / whole, n) for n, s in summary["parts"].items()), reverse=True)
+        (most, name), *others = shares
+        less = ", ".join(f"{n} {s:.0f}%" for s, n in others if s >= LEAST_SHARE)
+        remark = f"rank {summary['slowest_rank']}" + (f"; {less}" if less else "")
+        figures.append(("time went", f"{name} {most:.0f}%", remark))
+    for slow in summary["slow_ranks"]:
+        host = "" if slow["host"] is None else f" (host {slow['host']})"
+        figures.append(("slow rank", f"{slow['rank']}{host}", slow["reason"]))
+    return figures
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -298,6 +348,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         _time(row["first_byte"]),
         _time(row["last_byte"]),
         _time(row["verified"]),
+        _time(row["predicted"]),
         "-" if rate is None else f"{rate / 1e6:.1f}",
         _mib(row["bytes_in"]) if received else "-",
         _mib(row["bytes_out"]),

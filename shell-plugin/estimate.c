@@ -62,15 +62,17 @@ void estimate_begin (const struct plan *p,
 struct work {
     const struct plan *plan;
     const struct network *net;
-    int32_t *depths;   /* [total] */
+    int stripes;       /* that carry a chunk */
+    int32_t *depths;   /* of all stripes */
     int32_t *order;    /* [total] links, parents first, earlier phases first */
-    int32_t *children; /* [n] over all trees */
+    int32_t *children; /* [n] over all those trees */
     double *group_out; /* [n] links that leave a group, or NULL */
     double *group_in;
     double *rate;      /* [total] at which a stripe comes */
     double *lag;       /* [total] until its first chunk is there */
     double *connected; /* [n] */
     double *begin;     /* [n] */
+    double *trip;      /* [n] of blobs: from asking for one to having it */
     size_t total;
 };
 
@@ -85,6 +87,7 @@ static void work_finish (struct work *w)
     free (w->lag);
     free (w->connected);
     free (w->begin);
+    free (w->trip);
 }
 
 /* Sort links by keys from 0 on, equal ones as they are. */
@@ -124,6 +127,7 @@ static int sort_by (struct work *w, const int32_t *keys, bool by_rank)
 static int work_init (struct work *w,
                       const struct plan *p,
                       const struct network *net,
+                      double chunks,
                       struct fault *f)
 {
     size_t n = p->n;
@@ -131,16 +135,18 @@ static int work_init (struct work *w,
     memset (w, 0, sizeof (*w));
     w->plan = p;
     w->net = net;
-    w->total = n * p->stripes;
-    if (w->total > INT32_MAX)
+    w->stripes = least (p->stripes, most (chunks, 1));
+    w->total = n * w->stripes;
+    if (n * p->stripes > INT32_MAX)
         return fault_set (f, EOVERFLOW, -1, "model: too many ranks and trees");
-    if (!(w->depths = malloc (sizeof (*w->depths) * w->total))
+    if (!(w->depths = malloc (sizeof (*w->depths) * n * p->stripes))
         || !(w->order = malloc (sizeof (*w->order) * w->total))
-        || !(w->children = malloc (sizeof (*w->children) * n))
+        || !(w->children = calloc (n, sizeof (*w->children)))
         || !(w->rate = malloc (sizeof (*w->rate) * w->total))
         || !(w->lag = malloc (sizeof (*w->lag) * w->total))
         || !(w->connected = calloc (n, sizeof (*w->connected)))
-        || !(w->begin = calloc (n, sizeof (*w->begin))))
+        || !(w->begin = calloc (n, sizeof (*w->begin)))
+        || !(w->trip = calloc (n, sizeof (*w->trip))))
         goto nomem;
     if (net->groups && net->uplink > 0
         && (!(w->group_out = calloc (n, sizeof (*w->group_out)))
@@ -153,6 +159,8 @@ static int work_init (struct work *w,
         int32_t to = i % n;
 
         w->order[i] = i;
+        if (from >= 0)
+            w->children[from]++;
         if (w->group_out && from >= 0 && net->groups[from] != net->groups[to]) {
             w->group_out[net->groups[from]]++;
             w->group_in[net->groups[to]]++;
@@ -160,7 +168,6 @@ static int work_init (struct work *w,
     }
     if (sort_by (w, w->depths, false) < 0 || sort_by (w, p->phase, true) < 0)
         goto nomem;
-    plan_children (p, w->children);
     return 0;
 nomem:
     return fault_set (f, ENOMEM, -1, "model: out of memory for %d ranks", p->n);
@@ -180,12 +187,21 @@ static double link_rate (const struct work *w, int32_t from, int32_t to, double 
     rate = rate_of (net, from);
     if (processor > 0)
         rate = least (rate, processor);
-    rate = least (rate / w->children[from], in / w->plan->stripes);
+    rate = least (rate / w->children[from], in / w->stripes);
     if (w->group_out && net->groups[from] != net->groups[to]) {
         rate = least (rate, net->uplink / w->group_out[net->groups[from]]);
         rate = least (rate, net->uplink / w->group_in[net->groups[to]]);
     }
     return rate;
+}
+
+/* What a tree carries: one chunk in so many, and maybe the last, which is short. */
+static double stripe_bytes (const struct plan *p, int stripe, double bytes, double chunk)
+{
+    double chunks = ceil (bytes / chunk);
+    double short_by = fmod (chunks - 1, p->stripes) == stripe ? chunks * chunk - bytes : 0;
+
+    return ceil ((chunks - stripe) / p->stripes) * chunk - short_by;
 }
 
 /* Walk over the links from the root down. */
@@ -195,17 +211,20 @@ static void walk (struct work *w, double bytes, double chunk, double *times)
     const struct network *net = w->net;
     double chunk_cost = net->per_chunk + (net->encryption > 0 ? chunk / net->encryption : 0);
     double processor = net->processors == 0 && chunk_cost > 0 ? chunk / chunk_cost : 0;
-    double stripe = bytes / p->stripes;
-    double piece = least (chunk, stripe);
+    double stripes[PLAN_MAX_STRIPES];
     double before = 0; /* when all of earlier phases are done */
     double latest = 0;
     int32_t phase = 0;
 
+    for (int s = 0; s < w->stripes; s++)
+        stripes[s] = stripe_bytes (p, s, bytes, chunk);
     for (size_t i = 0; i < w->total; i++) {
         int32_t link = w->order[i];
         int32_t to = link % p->n;
         int32_t from = p->parents[link];
         int32_t above = link - to + from;
+        double stripe = stripes[link / p->n];
+        double piece = least (chunk, stripe);
         double own;
 
         if (from < 0)
@@ -241,7 +260,7 @@ int estimate_direct (const struct plan *p,
     struct work w;
     int rc = -1;
 
-    if (work_init (&w, p, net, f) < 0)
+    if (work_init (&w, p, net, chunks, f) < 0)
         goto done;
     estimate_begin (p, net, w.depths, w.connected, w.begin);
     for (int r = 0; r < p->n; r++) {
@@ -272,15 +291,21 @@ static void walk_blobs (struct work *w, double blob, int nblobs, int distinct, i
     for (size_t i = 0; i < w->total; i++) {
         int32_t to = w->order[i];
         int32_t from = p->parents[to];
+        bool relay = from > 0 && !p->deliver[from]; /* it has a blob only when asked */
+        double rate;
         double send;
         double cycle;
 
         if (from < 0)
             continue;
-        send = most (blob - net->burst / w->children[from], 0) / link_rate (w, from, to, 0, 0);
-        cycle = most (most (send, hop), (2 * net->latency + send + hop + load) / window);
+        rate = link_rate (w, from, to, 0, 0);
+        send = most (blob - net->burst / w->children[from], 0) / rate;
+        w->trip[to] = 2 * net->latency + send + hop + (relay ? w->trip[from] : 0);
+        cycle = most (blob / rate, hop); /* a bucket that is used without a break has no burst */
+        if (p->deliver[to])
+            cycle = most (cycle, (w->trip[to] + load) / window);
         w->rate[to] = cycle; /* seconds a blob */
-        w->lag[to] = net->latency + send + hop;
+        w->lag[to] = net->latency + send + hop + (relay ? net->latency : 0);
         if (from != 0) {
             w->rate[to] = most (cycle, w->rate[from]);
             w->lag[to] += w->lag[from];
@@ -303,10 +328,10 @@ int estimate_content (const struct plan *p,
     struct work w;
     int rc = -1;
 
-    if (work_init (&w, p, net, f) < 0)
+    if (work_init (&w, p, net, nblobs, f) < 0)
         goto done;
-    for (int r = 0; r < p->n; r++)
-        times[r] = r == 0 ? 0 : -1;
+    for (int r = 0; r < p->n; r++) /* with nothing to load: at once */
+        times[r] = r == 0 ? 0 : p->deliver[r] ? net->start : -1;
     if (p->stripes != 1) {
         fault_set (f, EINVAL, -1, "model: brokers have one tree, and the plan has %d", p->stripes);
         goto done;

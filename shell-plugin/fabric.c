@@ -35,7 +35,7 @@ struct waiting {
 
 struct queue {
     double free; /* when the last one is through */
-    double due;  /* when it would be, had all come at the rate of the link */
+    double due;  /* when it would be, had each come at the rate of the link */
     struct waiting *ring;
     int head;
     int count;
@@ -178,6 +178,7 @@ int fabric_send (struct fabric *fb, double t, const struct piece *p)
         s->room = room;
     }
     share_advance (s, t, fb->net->burst);
+    e.piece.begin = t;
     e.mark = s->served + p->bytes - least (s->burst, p->bytes);
     s->burst -= least (s->burst, p->bytes);
     for (at = s->count++; at > 0 && entry_before (&e, &s->heap[(at - 1) / 2]); at = (at - 1) / 2)
@@ -245,18 +246,20 @@ static struct piece queue_pop (struct fabric *fb, int id)
     return p;
 }
 
-/* Cut through: what comes as fast as this link is has passed it when it ends.
- * A link that was idle lets a burst pass faster.
+/* Cut through: what comes as fast as this link is has passed it when it ends, and
+ * so has what comes slowly beside others, if all together are no faster. A link
+ * that was idle lets a burst pass faster.
  */
 static int pass (struct fabric *fb, double t, int id, const struct piece *p, double rate, double burst)
 {
     struct queue *q = &fb->queues[id - fb->n];
-    double earliest = t - burst / rate;
+    double earliest = p->begin - burst / rate;
+    struct piece next = *p;
 
-    q->due += p->bytes / rate;
-    if (q->due < earliest)
-        q->due = earliest;
-    return queue_add (fb, id, p, q->due > t ? q->due : t);
+    if (next.begin < q->due)
+        next.begin = q->due;
+    q->due = (q->due < earliest ? earliest : q->due) + p->bytes / rate;
+    return queue_add (fb, id, &next, q->due > t ? q->due : t);
 }
 
 int fabric_compute (struct fabric *fb, double t, const struct piece *p, double seconds)
@@ -288,11 +291,14 @@ void fabric_timer (struct fabric *fb, double t, int32_t rank)
 
 static int into_host (struct fabric *fb, double t, const struct piece *p)
 {
+    double latency = fb->net->latency;
     double rate = rate_of (fb->net, p->to);
+    struct piece there = *p;
 
     if (fb->net->disk > 0 && fb->net->disk < rate)
         rate = fb->net->disk;
-    return pass (fb, t + fb->net->latency, fb->first[STAGE_DOWN] + p->to, p, rate, fb->net->burst);
+    there.begin += latency;
+    return pass (fb, t + latency, fb->first[STAGE_DOWN] + p->to, &there, rate, fb->net->burst);
 }
 
 static int leave_host (struct fabric *fb, double t, const struct piece *p)

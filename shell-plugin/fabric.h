@@ -20,6 +20,7 @@ struct piece {
     int32_t flow;  /* what the simulation knows it by */
     int32_t what;
     double bytes;
+    double begin;  /* when its first byte comes: fabric_send () and the fabric know */
 };
 
 /* What a simulation does when something happens, at time 't'. 0, or -1 with

@@ -13,9 +13,12 @@
 #include "estimate.h"
 #include "fabric.h"
 
-/* What a rank asks a parent for at a time, and how many chunks at least. */
+/* What a rank asks a parent for at a time, and how many chunks at least and at
+ * most: as up.c does.
+ */
 #define WINDOW_BYTES (8 << 20)
-#define WINDOW_CHUNKS 4
+#define WINDOW_MIN 4
+#define WINDOW_MAX 64
 
 struct flow {
     int32_t sent;     /* chunks */
@@ -241,7 +244,11 @@ int simulate_direct (const struct plan *p,
     forecast_init (out, p->n);
     m.chunks = bytes > 0 ? ceil (bytes / chunk_size) : 0;
     m.last = bytes - (m.chunks - 1) * chunk_size;
-    m.window = WINDOW_BYTES / chunk_size > WINDOW_CHUNKS ? WINDOW_BYTES / chunk_size : WINDOW_CHUNKS;
+    m.window = WINDOW_BYTES / chunk_size;
+    if (m.window < WINDOW_MIN)
+        m.window = WINDOW_MIN;
+    if (m.window > WINDOW_MAX)
+        m.window = WINDOW_MAX;
     /* what the sender's end takes holds back the sender, or all where it is shared */
     m.cost = net->per_chunk * (net->processors > 0 ? 2 : 1);
     m.cost_byte = net->encryption > 0 ? (net->processors > 0 ? 2 : 1) / net->encryption : 0;

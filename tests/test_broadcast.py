@@ -33,6 +33,7 @@ STRATEGIES = [
     "leaves",
     "middle-leaves",
     "middle-leaves:strict",
+    "auto",
 ]
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 #: Options that need Flux, and ask for it where there is no FLUX_URI.
-FLUX_ONLY = ("nodes", "transport", "archive", "interface", "window")
+FLUX_ONLY = ("nodes", "transport", "racks", "archive", "interface", "window")
 
 
 @click.command("bcast", short_help="Broadcast a file or a directory, and time every rank.")
@@ -48,6 +48,12 @@ FLUX_ONLY = ("nodes", "transport", "archive", "interface", "window")
     " on this machine kary:32]",
 )
 @members_option
+@click.option(
+    "--racks",
+    metavar="SPEC",
+    help="Flux, strategies auto and rack: a file with the racks of hosts, or a pattern that finds"
+    " them in their names: '^(r[0-9]+)'.",
+)
 @click.option(
     "--transport",
     type=click.Choice(("direct", "content")),
@@ -106,6 +112,7 @@ def command(
       flux-tree bcast data /tmp/copy-{rank} --strategy kary:2 --members 4-7 --security none
       flux-tree bcast model /tmp/copy-{rank} --json | jq .summary.slowest_s
       flux alloc -N16 flux-tree bcast model /tmp/model --bandwidth 25Gbit/s
+      flux alloc -N64 flux-tree bcast model /tmp/model --strategy auto --racks '^(r[0-9]+)'
       flux-tree bcast -N8 --archive main --transport content /tmp/data
     """
     from ._result import say_result
@@ -144,7 +151,8 @@ def _wants_flux(local: bool, options: dict[str, Any]) -> bool:
 
 def _here(source: str, dest: str, quiet: bool, as_json: bool, **options: Any) -> Result:
     """Broadcast between processes of this machine."""
-    from .. import broadcast, strategies
+    from .. import broadcast
+    from .._broadcast import local_plan
     from .._payload import Payload
     from ..errors import UsageError
     from ..topology import Topology
@@ -157,11 +165,19 @@ def _here(source: str, dest: str, quiet: bool, as_json: bool, **options: Any) ->
     if ranks < 1:
         raise UsageError(f"--ranks {ranks}: give 1 or more")
     begin = time.monotonic()
-    topology = Topology.from_spec(options.pop("spec") or "kary:32", ranks)
     members = options.pop("members")
-    wanted = None if members is None else parse_idset(members, ranks, "--members")
-    plan = strategies.plan(options.pop("strategy") or "two-tree", topology, wanted)
-    payload = Payload.scan(source)
+    plan, scanned = local_plan(
+        source,
+        options.pop("strategy"),
+        topology=Topology.from_spec(options.pop("spec") or "kary:32", ranks),
+        ranks=None,
+        members=None if members is None else parse_idset(members, ranks, "--members"),
+        racks=None,
+        chunk_size=options["chunk_size"],
+        security=options["security"],
+        bandwidth=options["bandwidth"],
+    )
+    payload = scanned if isinstance(scanned, Payload) else Payload.scan(scanned)
     if not quiet:
         say(_header(payload, plan, options["security"]), err=as_json)
     with progress_bar(payload.bytes, _receivers(plan), quiet) as progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from ._output import say, say_figures, tree_text
 from ._params import BYTES, RATE, SECONDS, STRATEGY, json_option, members_option, topology_option
 
 if TYPE_CHECKING:
+    from ..model import Network
     from ..plan import Plan
 
 __all__ = ["command"]
@@ -49,7 +51,8 @@ def command(
     """Show who sends what to whom under STRATEGY, over N ranks.
 
     A plan is S trees over the same ranks: chunk c of the data travels down tree c modulo S.
-    With --bytes and --bandwidth also how long it takes at least.
+    With --bytes and --bandwidth also how long it takes at least. STRATEGY may be auto: what is
+    predicted to be fastest for --bytes (1GiB) on the network that flux-tree calibrate has measured.
 
     \b
     Words:
@@ -65,12 +68,19 @@ def command(
       flux-tree plan leaves --size 16 --topology kary:2
       flux-tree plan chain --size 64 --members 0-15,32-47
       flux-tree plan multi-tree:4 --size 1024 --bytes 20GiB --bandwidth 25Gbit/s --latency 20us
+      flux-tree plan auto --size 1024 --bytes 20GiB
     """
     from .. import strategies
     from ..errors import UsageError
     from ..topology import Topology
     from ..units import parse_idset
 
+    chooser = strategies.get(strategy)
+    if isinstance(chooser, strategies.Auto):
+        network = _network(size, bandwidth, latency)
+        bandwidth, latency = network.bandwidth, network.latency
+        size_bytes = strategies.BYTES if size_bytes is None else size_bytes
+        chooser = strategies.Auto(network, size_bytes, chunk_size=chunk_size)
     if (size_bytes is None) != (bandwidth is None):
         given, lacks = (
             ("--bytes", "--bandwidth") if bandwidth is None else ("--bandwidth", "--bytes")
@@ -78,12 +88,17 @@ def command(
         raise UsageError(f"plan: {given} without {lacks}, give both to see the cost")
     topology = Topology.from_spec(spec, size)
     ranks = None if members is None else parse_idset(members, size, "--members")
-    plan = strategies.plan(strategy, topology, ranks)
+    plan = strategies.plan(chooser, topology, ranks)
+    if isinstance(plan, strategies.Choice):
+        chunk_size = plan.chunk_size
     cost = None
     if size_bytes is not None and bandwidth is not None:
         cost = _cost(plan, size_bytes, bandwidth, latency, chunk_size)
     if as_json:
-        click.echo(json.dumps(plan.to_dict() | ({} if cost is None else {"cost": cost})))
+        why = {"why": plan.why} if isinstance(plan, strategies.Choice) else {}
+        click.echo(
+            json.dumps({**plan.to_dict(), **({} if cost is None else {"cost": cost}), **why})
+        )
         return
     lines = plan.stripes * int(plan.present.sum())
     if tree or (tree is None and lines <= MAX_LINES):
@@ -94,6 +109,14 @@ def command(
         )
         say()
     say_figures(_figures(plan, cost))
+
+
+def _network(size: int, bandwidth: float | None, latency: float) -> Network:
+    """Return what the strategy auto reckons with, and the cost after it."""
+    from .. import strategies
+
+    network = strategies.known_network(size, bandwidth)
+    return dataclasses.replace(network, latency=latency) if latency > 0 else network
 
 
 def _say_trees(plan: Plan) -> None:
@@ -132,6 +155,7 @@ def _cost(
 def _figures(plan: Plan, cost: dict[str, Any] | None) -> list[tuple[str, str, str]]:
     import numpy as np
 
+    from ..strategies import Choice
     from ..units import format_bytes, format_rate, format_seconds
 
     phases = np.unique(plan.phase[plan.present])
@@ -139,6 +163,7 @@ def _figures(plan: Plan, cost: dict[str, Any] | None) -> list[tuple[str, str, st
     mean = plan.load[plan.present].mean()
     figures = [
         ("strategy", plan.strategy, ""),
+        *([("chosen", "by auto", plan.why)] if isinstance(plan, Choice) else []),
         ("ranks", str(plan.size), f"the data goes to {plan.audience}"),
         ("trees", str(plan.stripes), "each carries one stripe" if plan.stripes > 1 else ""),
         ("depth", str(plan.depth), "hops to the last rank"),

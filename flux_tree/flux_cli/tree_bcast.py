@@ -148,9 +148,15 @@ def _absolute(option, cwd):
     keys = _as_dict(option)
     relative = [
         key
-        for key in ("file", "report")
+        for key in ("file", "report", "network")
         if isinstance(keys.get(key), str) and keys[key] and not keys[key].startswith(("/", "{{"))
     ]
+    racks = keys.get("racks")
+    if isinstance(racks, str) and not os.path.isabs(racks):
+        path = os.path.join(cwd, racks)
+        # as the plugin tells a file from a pattern
+        if "/" in racks or os.path.isfile(path):
+            relative.append("racks")
     if not relative:
         return option
     return dict(keys, **{key: os.path.join(cwd, keys[key]) for key in relative})

@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
@@ -19,14 +20,17 @@ from numpy.typing import NDArray
 
 from .. import _broadcast, _namespace, _setup
 from .._flux import outside_flux
+from .._racks import Racks
 from .._stream import stream_bandwidth
 from ..errors import LabError, UsageError
+from ..strategies import Auto, Rack, get, known_network
 from ..topology import Topology
 from . import _folder, _network
 from ._processes import Processes, python_command
 from ._usage import Usage
 
 if TYPE_CHECKING:
+    from .._model.network import Network
     from .._payload import Payload
     from .._records import Result
     from ..plan import Plan
@@ -105,6 +109,7 @@ class Lab:
         self._uplink = uplink
         self._usage = Usage()
         self._goodput: float | None = None
+        self._payload = 1.0  # the part of a NIC's rate that is goodput
         self._instances = 0
         self._processes: list[subprocess.Popen[Any]] = []
         with ExitStack() as stack:
@@ -158,7 +163,30 @@ class Lab:
             size = max(STREAM_BYTES, int(min(rates) * STREAM_S))
             with receiver.call(lambda: socket.create_server((receiver.address, 0))) as server:
                 self._goodput = stream_bandwidth(server, sender.call(socket.socket), size)
+            self._payload = self._goodput / min(rates)
         return self._goodput
+
+    def network(self) -> Network:
+        """Return the lab as the model takes it, for the strategy "auto" and for predictions.
+
+        Returns
+        -------
+        Network
+            Its rates are those of the NICs and uplinks, less what `goodput` has lost on the way;
+            its groups are the racks; its processors, which all hosts share, those of this machine.
+            What a connection or a chunk costs is that of `Network.load`, or typical.
+        """
+        self.goodput()
+        part = self._payload
+        slow = {h.rank: h.rate * part for h in self._network.hosts if h.rate != self.rate}
+        return replace(
+            known_network(self.hosts, self.rate * part),
+            uplink=None if self._uplink is None else self._uplink * part,
+            groups=tuple(self.racks) if max(self.racks) > 0 else None,
+            rates=slow,
+            burst=_network.burst_bytes(self.rate) * part,
+            processors=os.cpu_count(),
+        )
 
     def popen(self, host: int, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Start a program on a host.
@@ -278,6 +306,7 @@ class Lab:
         *,
         topology: Topology | str | None = None,
         members: Iterable[int] | None = None,
+        racks: Racks | None = None,
         chunk_size: int | None = None,
         security: str = "tls",
         overwrite: bool = False,
@@ -289,10 +318,11 @@ class Lab:
 
         Parameters
         ----------
-        source, destination, strategy, topology, members, chunk_size, security, overwrite, \
-        timeout, workers, progress
+        source, destination, strategy, topology, members, racks, chunk_size, security, \
+        overwrite, timeout, workers, progress
             As of `flux_tree.broadcast`. The hosts share the machine's files, so `destination`
-            needs ``{rank}`` in it.
+            needs ``{rank}`` in it. The strategies "auto" and "rack" know the racks of the lab,
+            and "auto" its rates, unless they are told others.
 
         Returns
         -------
@@ -308,6 +338,22 @@ class Lab:
             size = getattr(value, "size", self.hosts)
             if size != self.hosts:
                 raise UsageError(f"{name}: of {size} ranks, and the lab has {self.hosts} hosts")
+        if isinstance(strategy, str):
+            strategy = get(strategy)
+        if isinstance(strategy, Auto) and strategy.network is None:
+            strategy = Auto(
+                self.network(),
+                groups=strategy.groups,
+                chunk_size=strategy.chunk_size,
+            )
+        if (
+            racks is None
+            and max(self.racks) > 0
+            and isinstance(strategy, Rack)
+            and strategy.spec == "rack"
+            and strategy.groups is None
+        ):
+            racks = self.racks
         return _broadcast.between_processes(
             source,
             destination,
@@ -315,6 +361,7 @@ class Lab:
             ranks=None if isinstance(topology, Topology) else self.hosts,
             topology=topology,
             members=members,
+            racks=racks,
             chunk_size=chunk_size,
             security=security,
             overwrite=overwrite,

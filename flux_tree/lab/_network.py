@@ -25,7 +25,7 @@ from typing import Any, Callable, TypeVar
 from .. import _namespace
 from ..errors import LabError
 
-__all__ = ["NETWORK", "Host", "Network", "build"]
+__all__ = ["NETWORK", "Host", "Network", "build", "burst_bytes"]
 
 #: Where all hosts of a lab are. Labs do not see each other, so it is the same for all.
 NETWORK = ipaddress.ip_network("10.0.0.0/16")
@@ -242,18 +242,30 @@ def _set_up_host(ip: Any, address: str, rate: float, hosts: int) -> None:
     _share(ip, index, rate, min(1 << (hosts - 1).bit_length(), MAX_QUEUES))
 
 
-def _burst(rate: float) -> int:
+def burst_bytes(rate: float) -> int:
+    """Return what an idle cable of a rate lets through at once.
+
+    Parameters
+    ----------
+    rate : float
+        Bytes per second.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
     return max(BURST_BYTES, int(rate * BURST_S))
 
 
 def _shape(ip: Any, index: int, rate: float) -> None:
-    burst = _burst(rate)
+    burst = burst_bytes(rate)
     ip.tc("add", "tbf", index, rate=int(rate), burst=burst, limit=burst + int(rate * QUEUE_S))
 
 
 def _share(ip: Any, index: int, rate: float, queues: int) -> None:
     """Shape what leaves a host, with a queue for each host that it goes to."""
-    burst = _burst(rate)
+    burst = burst_bytes(rate)
     root, whole = 0x10000, 0x10001
     ip.tc("add", "htb", index, root, default=2)
     ip.tc("add-class", "htb", index, whole, parent=root, **_htb(rate, rate, burst))

@@ -4,6 +4,7 @@ A strategy has a name, ``get("kary:2")``, and one method, ``plan(topology, membe
 Other packages add theirs through the entry-point group ``flux_tree.strategies``.
 """
 
+from ._auto import BYTES, LOOPBACK, Auto, Choice, known_network
 from ._base import Builtin, Ranks, Strategy, member_flags, rank_count
 from ._builtin import (
     AllRanks,
@@ -27,13 +28,17 @@ from ._find import GROUP, Description, describe, get, names, plan
 __all__ = [
     "GROUP",
     "AllRanks",
+    "Auto",
+    "BYTES",
     "Binomial",
     "Builtin",
     "Chain",
+    "Choice",
     "Description",
     "Edst",
     "Flat",
     "Kary",
+    "LOOPBACK",
     "Leaves",
     "MiddleLeaves",
     "Mincrit",
@@ -47,6 +52,7 @@ __all__ = [
     "TwoTree",
     "describe",
     "get",
+    "known_network",
     "member_flags",
     "names",
     "plan",

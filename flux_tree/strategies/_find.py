@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..errors import PlanError
 from ..plan import Plan
 from ..topology import Topology
+from ._auto import Auto
 from ._base import Ranks, rank_count
 from ._builtin import BUILTIN
 
@@ -21,7 +22,7 @@ __all__ = ["GROUP", "Description", "describe", "get", "names", "plan"]
 #: The entry-point group in which installed packages offer strategies.
 GROUP = "flux_tree.strategies"
 
-BY_NAME = {cls.name: cls for cls in BUILTIN}
+BY_NAME: dict[str, Any] = {**{cls.name: cls for cls in BUILTIN}, Auto.name: Auto}
 
 
 class Description(NamedTuple):

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "choose.h"
 #include "manifest.h"
 #include "plan_json.h"
 #include "shape.h"
@@ -19,6 +20,7 @@ enum type {
     TYPE_RATE,
     TYPE_SECONDS,
     TYPE_COUNT,
+    TYPE_GIVEN,   /* a text, or a list or an object */
     TYPE_PLAN,
 };
 
@@ -43,6 +45,8 @@ static const struct key keys[] = {
     { "timeout", TYPE_SECONDS, AT (timeout), { NULL } },
     { "overwrite", TYPE_FLAG, AT (overwrite), { "false", "true" } },
     { "members", TYPE_TEXT, AT (members), { NULL } },
+    { "racks", TYPE_GIVEN, AT (racks), { NULL } },
+    { "network", TYPE_GIVEN, AT (network), { NULL } },
     { "on-failure", TYPE_FLAG, AT (go_on), { "abort", "continue" } },
     { "report", TYPE_TEXT, AT (report), { NULL } },
     { "interface", TYPE_TEXT, AT (interface), { NULL } },
@@ -117,6 +121,8 @@ static int set_value (struct options *o, const struct key *key, const char *text
     switch (key->type) {
         case TYPE_TEXT:
             return set_text (key, text, p, f);
+        case TYPE_GIVEN:
+            return set_text (key, text, &((struct given *)p)->text, f);
         case TYPE_FLAG:
             return set_flag (key, text, p, f);
         case TYPE_SIZE:
@@ -173,6 +179,12 @@ static int set_json (struct options *o, const char *name, json_t *value, struct 
         o->strategy = strategy;
         return 0;
     }
+    if (key->type == TYPE_GIVEN && (json_is_object (value) || json_is_array (value))) {
+        struct given *given = (struct given *)((char *)o + key->offset);
+
+        given->json = json_incref (value);
+        return 0;
+    }
     if (!(text = value_text (value)))
         return fault_set (f, ENOMEM, -1, "out of memory");
     if (json_is_object (value) || json_is_array (value) || json_is_null (value))
@@ -211,6 +223,33 @@ static int set_words (struct options *o, const char *text, struct fault *f)
     return rc;
 }
 
+static bool is_given (const struct given *given)
+{
+    return given->text || given->json;
+}
+
+static int refuse_given (struct fault *f, const char *key, const struct given *given, const char *mend)
+{
+    return refuse (f, key, given->text ? given->text : "...", mend);
+}
+
+/* What the strategy auto reckons with, and what it is of no use for. */
+static int check_choice (struct options *o, struct fault *f)
+{
+    bool chooses = !o->plan && !strcmp (o->strategy, "auto");
+
+    if (chooses && o->content)
+        return refuse (f,
+                       "strategy",
+                       o->strategy,
+                       "transport=content goes the way of the brokers' tree: use all");
+    if (is_given (&o->racks) && (o->plan || (!chooses && strcmp (o->strategy, "rack"))))
+        return refuse_given (f, "racks", &o->racks, "leave it out, it is for strategy=auto or rack");
+    if (is_given (&o->network) && !chooses)
+        return refuse_given (f, "network", &o->network, "leave it out, it is for strategy=auto");
+    return 0;
+}
+
 /* What no single key can tell. */
 static int check_together (struct options *o, bool archive_given, struct fault *f)
 {
@@ -225,14 +264,14 @@ static int check_together (struct options *o, bool archive_given, struct fault *
                        "transport=content takes an archive: make one with 'flux archive create'");
     if (!o->strategy && !(o->strategy = strdup (o->content ? "all" : "two-tree")))
         return fault_set (f, ENOMEM, -1, "out of memory");
-    if (!o->plan && strchr (o->strategy, ':') && shape_check (o->strategy, NULL) < 0
+    if (!o->plan && strchr (o->strategy, ':') && choose_check (o->strategy, NULL) < 0
         && errno == ENOENT)
         return refuse (f,
                        "strategy",
                        o->strategy,
                        "a class of your own is turned into a plan at submission: set up the "
                        "environment with 'flux-tree env' first");
-    if (!o->plan && shape_check (o->strategy, f) < 0)
+    if ((!o->plan && choose_check (o->strategy, f) < 0) || check_choice (o, f) < 0)
         return -1;
     if (o->plan && members)
         return refuse (f, "members", members, "the plan says already who gets the data");
@@ -295,6 +334,10 @@ void options_destroy (struct options *o)
         free (o->members);
         free (o->report);
         free (o->interface);
+        free (o->racks.text);
+        json_decref (o->racks.json);
+        free (o->network.text);
+        json_decref (o->network.json);
         plan_destroy (o->plan);
         free (o);
         errno = saved_errno;

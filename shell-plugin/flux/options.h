@@ -14,6 +14,12 @@
 #include "fault.h"
 #include "plan.h"
 
+/* A text that says where to look, or what it is itself. */
+struct given {
+    char *text;   /* NULL: not so */
+    json_t *json; /* NULL: not so */
+};
+
 struct options {
     char *strategy;     /* never NULL */
     char *file;         /* NULL: an archive travels */
@@ -32,6 +38,8 @@ struct options {
     double progress;    /* seconds, 0: never */
     int workers;        /* 0: as many as fit */
     int window;         /* 0: as many as fit */
+    struct given racks;   /* of the hosts: a pattern or a file; or the rack of each shell */
+    struct given network; /* a file; or its numbers */
     struct plan *plan;  /* made at submission, or NULL */
 };
 

@@ -21,6 +21,10 @@
  *   timeout      give up after so long without progress (60s)
  *   overwrite    replace a destination that exists
  *   members      all, leaves, middle-leaves, or shell ranks as in 0-3,7 (all)
+ *   racks        strategy=auto or rack: a file with the racks of hosts, or a
+ *                pattern that finds them in their names
+ *   network      strategy=auto: a file of 'flux-tree calibrate' (FLUX_TREE_NETWORK
+ *                of the job's environment, or its own place)
  *   on-failure   abort, or continue: start the tasks all the same (abort)
  *   report       write what every rank measured to this file, in JSON
  *   interface    the network interface to use (that of the TBON)

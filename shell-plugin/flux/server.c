@@ -49,6 +49,7 @@ struct server {
     bool ready;               /* the source */
     struct node_summary summary;
     struct plan *plan;
+    struct choice choice;     /* how the plan came about */
     unsigned char key[KEY_SIZE];
     unsigned char id[ID_SIZE];
     int64_t epoch_ns;
@@ -206,19 +207,19 @@ static json_t *make_part (struct server *s, int rank, json_t *brokers)
                       "brokers", brokers);
 }
 
-/* Of one NIC, as somebody said, or 0. */
-static double bandwidth (struct bcast *b)
+/* What travels is known from here on. */
+static int summarize_source (struct server *s, struct fault *f)
 {
-    double rate = b->options->bandwidth;
-    const char *text;
+    unsigned char *manifest;
+    size_t len;
 
-    if (rate == 0 && (text = flux_shell_getenv (b->shell, "FLUX_TREE_BANDWIDTH"))
-        && value_rate (text, &rate) < 0)
+    if (!s->source)
         return 0;
-    return rate;
+    manifest = source_manifest (s->source, &len);
+    return node_summarize (manifest, len, &s->summary, f);
 }
 
-static int choose_chunk_size (struct server *s, struct fault *f)
+static int set_chunk_size (struct server *s, struct fault *f)
 {
     uint32_t size = s->b->options->chunk_size;
     unsigned char *manifest;
@@ -237,12 +238,15 @@ static int choose_chunk_size (struct server *s, struct fault *f)
     for (int i = 0; i < s->plan->n * s->plan->stripes; i++)
         depth = depths[i] > depth ? depths[i] : depth;
     free (depths);
-    manifest = source_manifest (s->source, &len);
-    if (node_summarize (manifest, len, &s->summary, f) < 0)
-        return -1;
     if (size == 0)
-        size = plan_chunk_size (s->summary.bytes, depth, s->plan->stripes, bandwidth (s->b));
+        size = s->choice.chunk_size;
+    if (size == 0)
+        size = plan_chunk_size (s->summary.bytes,
+                                depth,
+                                s->plan->stripes,
+                                jobplan_bandwidth (s->b));
     s->summary.chunk_size = size;
+    manifest = source_manifest (s->source, &len);
     return node_set_chunk_size (manifest, len, size, f);
 }
 
@@ -306,15 +310,19 @@ static void try_setup (struct server *s)
     if (s->stage != WIRING || s->here < b->size || !s->ready)
         return;
     flux_watcher_stop (s->limit_w);
-    if (!(s->plan = jobplan_create (b, &f)) || choose_chunk_size (s, &f) < 0) {
+    if (summarize_source (s, &f) < 0
+        || !(s->plan = jobplan_create (b, s->summary.bytes, &s->choice, &f))
+        || set_chunk_size (s, &f) < 0) {
         f.rank = -1;
         fail (s, &f);
         return;
     }
-    shell_debug ("%d shells are here after %.3f s, strategy %s",
+    shell_debug ("%d shells are here after %.3f s, strategy %s%s%s",
                  b->size,
                  (clock_ns () - s->epoch_ns) / 1e9,
-                 b->options->strategy);
+                 s->choice.spec,
+                 s->choice.why[0] ? " chosen: " : "",
+                 s->choice.why);
     s->stage = RUNNING;
     brokers = b->options->content ? find_brokers (s) : json_array ();
     for (int i = 0; i < b->size && s->stage == RUNNING; i++) {
@@ -658,7 +666,7 @@ static json_t *make_report (struct server *s)
 {
     const struct options *o = s->b->options;
 
-    return json_pack ("{s:i s:b s:o s:s s:s s:s s:s s:s s:I s:I s:I s:f s:f s:o s:o s:o s:o}",
+    return json_pack ("{s:i s:b s:o s:s s:s s:s s:s s:s s:I s:I s:I s:f s:f s:o s:o s:o s:o s:o}",
                       "version", 1,
                       "ok", s->stage == DONE,
                       "error", make_error (s),
@@ -673,7 +681,8 @@ static json_t *make_report (struct server *s)
                       "start", s->start,
                       "elapsed", (clock_ns () - s->epoch_ns) / 1e9,
                       "hosts", make_hosts (s),
-                      "plan", s->plan ? plan_to_json (s->plan, o->strategy) : json_null (),
+                      "plan", s->plan ? plan_to_json (s->plan, s->choice.spec) : json_null (),
+                      "why", s->choice.why[0] ? record_text (s->choice.why) : json_null (),
                       "fields", record_fields (),
                       "records", make_records (s));
 }
