@@ -11,7 +11,7 @@ from flux_tree import strategies
 from flux_tree.model import Network, predict
 from flux_tree.topology import Topology
 
-from .measure import ARCHIVE, Cell
+from .measure import ARCHIVE, AUTO, Cell
 
 METHODS = ("simulation", "closed-form")
 
@@ -98,7 +98,7 @@ def summary(compared: Sequence[Compared]) -> list[str]:
     list of str
     """
     lines = []
-    for method in METHODS:
+    for method in METHODS if compared else ():
         errors = np.abs([c.errors[method] for c in compared])
         worst = compared[int(errors.argmax())]
         lines.append(
@@ -110,32 +110,31 @@ def summary(compared: Sequence[Compared]) -> list[str]:
     return lines
 
 
-def choices(compared: Sequence[Compared], chosen: dict[tuple[int, float, int], Cell]) -> list[str]:
-    """Return how what "auto" chooses compares with the best strategy that was measured.
+def choices(cells: Sequence[Cell]) -> list[str]:
+    """Return how what "auto" chose compares with the best that was measured.
 
     Parameters
     ----------
-    compared : sequence of Compared
-        All cells.
-    chosen : dict
-        The measured cell of the strategy that was chosen, by hosts, rate and size.
+    cells : sequence of Cell
+        All of them.
 
     Returns
     -------
     list of str
-        A line for each, and one on the worst.
+        A line for each lab and size, and one on the worst; nothing if "auto" was not measured.
     """
     lines, ratios = [], []
-    for key, cell in chosen.items():
-        best = min(
-            (c.cell for c in compared if (c.cell.hosts, c.cell.rate, c.cell.size) == key),
-            key=lambda c: c.time,
-        )
+    for cell in (c for c in cells if c.what == AUTO):
+        same = [c for c in cells if c.key[1:] == cell.key[1:] and c.what != AUTO]
+        if not same:
+            continue
+        best = min(same, key=lambda c: c.time)
         ratios.append(cell.time / best.time)
-        hosts, rate, size = key
         lines.append(
-            f"{hosts} hosts, {rate * 8 / 1e6:.0f} Mbit/s, {size >> 20} MiB: {cell.what}"
-            f" {cell.time:.2f} s; the best, {best.what}, {best.time:.2f} s: {ratios[-1]:.3f}"
+            f"{cell.hosts} hosts, {cell.rate * 8 / 1e6:.0f} Mbit/s, {cell.size >> 20} MiB:"
+            f" auto took {cell.chosen}, {cell.time:.2f} s; the best, {best.what},"
+            f" {best.time:.2f} s: {ratios[-1]:.3f}"
         )
-    lines.append(f"auto against the best that was measured: at most {max(ratios):.3f}")
+    if ratios:
+        lines.append(f"auto against the best that was measured: at most {max(ratios):.3f}")
     return lines

@@ -18,6 +18,7 @@ from flux_tree.lab import Lab
 STRATEGIES = ("flat", "chain", "kary:2", "kary:3", "binomial", "two-tree", "edst")
 TOPOLOGIES = ("kary:1", "kary:2", "kary:8", "binomial")
 ARCHIVE = "archive "
+AUTO = "auto"
 
 #: Cells that take longer than this are measured once, seconds.
 LONG_S = 8.0
@@ -41,6 +42,8 @@ class Cell:
         Of each rank but the first, seconds; the same repetitions.
     busy : list of float
         The share of the time that the processors were busy.
+    chosen : str
+        What "auto" chose.
     """
 
     what: str
@@ -51,6 +54,7 @@ class Cell:
     times: list[float] = field(default_factory=list)
     ranks: list[list[float]] = field(default_factory=list)
     busy: list[float] = field(default_factory=list)
+    chosen: str = ""
 
     @property
     def key(self) -> tuple[str, int, float, int]:
@@ -151,6 +155,7 @@ def _repeat(bench: Bench, key: Any, goodput: float, repeat: int, case: Any) -> C
                     bench.source, f"{bench.to}/{{rank}}/", key[0], members=range(1, key[1])
                 )
             ranks = [float(t) for t in result.receivers["verified"]]
+            cell.chosen = result.plan.strategy
         else:
             figures = case("extract " + key[0][len(ARCHIVE) :])
             stamp = [

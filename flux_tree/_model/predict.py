@@ -39,15 +39,31 @@ class Prediction(Result):
     method : str
         "simulation" or "closed-form". In closed form only the field ``verified`` of the records,
         and what follows from the plan, is filled in.
+    times : ndarray of float64, shape (n,), or None
+        Of a closed form: seconds until each rank has all, -1 for one that takes no part. The
+        records, 100 times as large, are made from it when somebody wants them.
     """
 
     network: Network | None = None
     method: str = ""
+    times: NDArray[np.float64] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Make the records of a closed form."""
+        if name != "records" or self.times is None:
+            raise AttributeError(f"a Prediction has no attribute {name!r}")
+        records = _in_closed_form(self.plan, self.bytes, self.chunk_size, self.times)
+        object.__setattr__(self, "records", records)
+        return records
 
     @property
     def time(self) -> float:
         """Seconds until the slowest rank has all."""
-        return float(np.nanmax(self.receivers["verified"]))
+        if self.times is None:
+            return float(np.nanmax(self.receivers["verified"]))
+        receives = self.plan.deliver.copy()
+        receives[0] = False
+        return float(self.times[receives].max(initial=0.0))
 
 
 def predict(
@@ -115,13 +131,13 @@ def predict(
     native = Native(network, plan.size, encrypt=security == "tls")
     if content:
         native.struct.start = network.extract_start
-        records = _content(plan, size, native, method, window, blobs)
+        found = _content(plan, size, native, method, window, blobs)
     else:
-        records = _direct(plan, size, native, method, chunk_size)
-    times = records["verified"][np.isfinite(records["verified"])]
-    return Prediction(
+        found = _direct(plan, size, native, method, chunk_size)
+    closed = method == METHODS[1]
+    prediction = Prediction(
         plan=plan,
-        records=records,
+        records=found,
         source="",
         destination="",
         bytes=size,
@@ -130,14 +146,19 @@ def predict(
         engine="model",
         security=security,
         bandwidth=network.bandwidth,
-        elapsed=float(times.max(initial=0.0)),
+        elapsed=float(np.nanmax(found if closed else found["verified"])),
         transport=transport,
         network=network,
         method=method,
+        times=found if closed else None,
     )
+    if closed:
+        object.__delattr__(prediction, "records")
+    return prediction
 
 
-def _direct(plan: Plan, size: int, native: Native, method: str, chunk: int) -> NDArray[np.void]:
+def _direct(plan: Plan, size: int, native: Native, method: str, chunk: int) -> NDArray[Any]:
+    """Return the records of a simulation, or the times of a closed form."""
     fault = ffi.new("struct fault *")
     if method == "closed-form":
         times = np.empty(plan.size)
@@ -145,7 +166,7 @@ def _direct(plan: Plan, size: int, native: Native, method: str, chunk: int) -> N
             lib.estimate_direct(plan._native(), native.struct, size, chunk, _doubles(times), fault),
             fault,
         )
-        return _in_closed_form(plan, size, chunk, times)
+        return times
     forecast = Forecast(plan.size)
     rc = lib.simulate_direct(plan._native(), native.struct, size, chunk, forecast.struct, fault)
     check(rc, fault)
@@ -156,7 +177,8 @@ def _direct(plan: Plan, size: int, native: Native, method: str, chunk: int) -> N
 
 def _content(
     plan: Plan, size: int, native: Native, method: str, window: int, blobs: Any
-) -> NDArray[np.void]:
+) -> NDArray[Any]:
+    """Return the records of a simulation, or the times of a closed form."""
     count = -(-size // BLOB_SIZE)
     ids = np.arange(count, dtype=np.int32) if blobs is None else np.asarray(blobs)
     if ids.shape != (count,):
@@ -171,7 +193,7 @@ def _content(
             plan._native(), native.struct, piece, count, distinct, window, _doubles(times), fault
         )
         check(rc, fault)
-        return _in_closed_form(plan, size, BLOB_SIZE, times)
+        return times
     forecast = Forecast(plan.size)
     last = size - (count - 1) * BLOB_SIZE
     pointer = ffi.cast("int32_t *", ids.ctypes.data)

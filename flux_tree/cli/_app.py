@@ -26,8 +26,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "designs": "designs",
         "strategies": "strategies",
         "plan": "plan",
+        "predict": "predict",
     },
-    "Measuring": {"lab": "lab", "experiment": "experiment"},
+    "Measuring": {"calibrate": "calibrate", "lab": "lab", "experiment": "experiment"},
     "Set-up": {"env": "env", "install": "install", "doctor": "doctor"},
     "Shell": {"completion": "completion"},
 }

@@ -19,7 +19,7 @@ __all__ = ["command"]
     metavar="RATE",
     type=RATE,
     envvar=BANDWIDTH_VAR,
-    help="Of one NIC, for the limit: 10Gbit/s.",
+    help="Of one NIC, for the limit and the prediction: 10Gbit/s.",
 )
 @click.option("--plot", metavar="FILE", type=click.Path(), help="Draw it: times.png, .svg, .pdf.")
 @json_option
@@ -30,6 +30,10 @@ def command(job: str, bandwidth: float | None, plot: str | None, as_json: bool) 
     flux_tree.broadcast in Python or 'flux run -o tree-bcast'; it may have ended. FILE is what
     'flux run -o tree-bcast.report=FILE' wrote, and needs no Flux. Of a broadcast that failed,
     there is what was measured until then, and why it failed.
+
+    With a bandwidth, or after 'flux-tree calibrate', there is also when each rank should have had
+    all of it (MODEL/s). "time went" says what the slowest rank spent its time on, and "slow rank"
+    which ranks were slower than the network allows, and the likely reason.
 
     \b
     Examples:
