@@ -34,6 +34,7 @@ struct up {
     } state;
     struct conn conn;
     int64_t retry_ns; /* when to connect again */
+    int64_t heard_ns; /* when something came last */
     bool wants_write;
 
     int window;

@@ -20,6 +20,13 @@
 #define RETRY_NS 100000000 /* before all ancestors are tried again */
 #define WINDOW_BYTES (8 << 20)
 
+/* An ancestor of which nothing has come for this part of the time limit, and at
+ * least for so long, not even the answer to a ping, hangs, or its network does:
+ * the next one is asked.
+ */
+#define HUNG_PART 10
+#define HUNG_MIN_NS 1000000000LL
+
 static struct path *up_path (struct up *u)
 {
     return &u->loop->node->paths[u->tree];
@@ -123,6 +130,7 @@ static int up_connect (struct up *u)
                       a->rank,
                       __ATOMIC_RELAXED);
     u->state = UP_CONNECTING;
+    u->heard_ns = clock_ns ();
     u->wants_write = true;
     return loop_watch (u->loop, fd, &u->handler, true);
 }
@@ -289,8 +297,9 @@ static int fill (struct up *u)
         if (n <= 0)
             return n;
         u->fill_have += n;
+        u->heard_ns = clock_ns ();
         atomic_store_explicit (&node->progress_ns,
-                               clock_ns (),
+                               u->heard_ns,
                                memory_order_relaxed);
     }
     return 1;
@@ -445,8 +454,8 @@ void up_pump (struct up *u)
             if ((rc = conn_flush (&u->conn)) >= 0)
                 watch (u, rc == 0);
         }
-        if (rc >= 0)
-            rc = step (u);
+        if (rc >= 0 && (rc = step (u)) > 0)
+            u->heard_ns = clock_ns ();
     } while (rc == 1);
     if (rc < 0)
         lose (u);
@@ -475,6 +484,28 @@ static void up_ready (struct handler *h, uint32_t events)
     up_pump (u);
 }
 
+/* An ancestor that is there answers a ping, also while it has nothing to send.
+ * What it sends instead, behind which the answer waits, does as well.
+ */
+static void check_heard (struct up *u)
+{
+    int64_t hung = u->loop->node->config.timeout * 1e9 / HUNG_PART;
+    int64_t quiet = clock_ns () - u->heard_ns;
+
+    if (hung < HUNG_MIN_NS)
+        hung = HUNG_MIN_NS;
+    if (quiet > hung) {
+        errno = ETIMEDOUT;
+        lose (u);
+    }
+    else if (u->state == UP_RUNNING && quiet > hung / 3 && u->ping_ns == 0) {
+        if (send_ping (u) < 0)
+            lose (u);
+        else
+            up_pump (u);
+    }
+}
+
 void up_tick (struct up *u)
 {
     struct node *node = u->loop->node;
@@ -492,6 +523,8 @@ void up_tick (struct up *u)
                     node->config.timeout);
     else if (u->state == UP_IDLE)
         up_pump (u);
+    else
+        check_heard (u);
 }
 
 struct up *up_create (struct loop *l, int tree)

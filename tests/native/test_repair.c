@@ -120,7 +120,29 @@ static void test_wrong_id (const char *dir)
     cluster_destroy (c);
 }
 
-/* A parent that takes connections, and says nothing. */
+/* A parent that takes connections, and says nothing: its child goes to the next
+ * ancestor long before the time limit.
+ */
+static void test_silent (const char *dir)
+{
+    struct cluster_config cc = base (dir);
+    struct cluster *c;
+
+    make_file (cc.source, 10 * CHUNK, 1);
+    cc.left_out = 1 << 1;
+    cc.timeout = 10;
+    c = cluster_create (&cc);
+    cluster_start_all (c);
+    cluster_wait (c);
+    cluster_publish (c);
+    cluster_end_all (c);
+    ok (cluster_is_delivered (c, 2) && cluster_is_delivered (c, 3));
+    ok (c->records[2].retries == 1 && c->records[2].parents[0] == 0);
+    ok (c->records[3].retries == 0 && c->records[3].parents[0] == 2);
+    cluster_destroy (c);
+}
+
+/* The same, when the time is over before that. */
 static void test_hung (const char *dir)
 {
     struct cluster_config cc = base (dir);
@@ -289,6 +311,7 @@ int main (void)
     run (test_lost);
     run (test_wrong_key);
     run (test_wrong_id);
+    run (test_silent);
     run (test_hung);
     run (test_nobody);
     run (test_dest_exists);
