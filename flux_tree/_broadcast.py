@@ -369,7 +369,7 @@ def local_plan(
         source = source if isinstance(source, Payload) else Payload.scan(source)
         network = strategy.network
         if network is None:
-            network = known_network(tree.size, bandwidth, _local.loopback_bandwidth)
+            network = known_network(tree.size, bandwidth, _local.loopback_bandwidth, here=True)
             network = replace(network, processors=os.cpu_count())
         if security == "none":
             network = replace(network, encryption=None)

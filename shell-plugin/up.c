@@ -494,6 +494,12 @@ static void check_heard (struct up *u)
 
     if (hung < HUNG_MIN_NS)
         hung = HUNG_MIN_NS;
+    if (quiet > hung && u->state > UP_CONNECTING) {
+        up_pump (u); /* it may have been this thread that was held up */
+        if (u->state == UP_IDLE)
+            return;
+        quiet = clock_ns () - u->heard_ns;
+    }
     if (quiet > hung) {
         errno = ETIMEDOUT;
         lose (u);

@@ -447,3 +447,43 @@ def test_the_plugin_reads_a_network_as_python_does():
         ({**only, "groups": [0, 1, None, 1]}, "give a number or a name"),
     ):
         assert text in read(bad), bad
+
+
+def test_numbers_of_one_machine_do_not_hold_between_nodes(tmp_path, monkeypatch):
+    """A loopback calibration, whose processors all ranks share, must not make "auto" flat."""
+    path = tmp_path / "network.json"
+    monkeypatch.setenv("FLUX_TREE_NETWORK", str(path))
+    monkeypatch.delenv("FLUX_TREE_BANDWIDTH", raising=False)
+    measured = Network(3e9, per_chunk=16e-6, encryption=6.7e8, processors=2, burst=8e4)
+    dataclasses.replace(measured, origin="loopback, 2026-01-01").save()
+    assert strategies.known_network(8) == Network(GBIT)
+    assert strategies.known_network(8, here=True).processors == 2
+    assert strategies.plan("auto", 32).strategy != "flat"
+    dataclasses.replace(measured, origin="lab of 4 hosts").save()
+    found = strategies.known_network(8)
+    assert (found.processors, found.burst, found.bandwidth) == (None, 0.0, 3e9)
+    dataclasses.replace(measured, origin="flux, 4 nodes").save()
+    assert strategies.known_network(8).processors == 2
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        ({"processors": 0.5}, "processors 0.5"),
+        ({"processors": 1 << 40}, "processors"),
+        ({"origin": 3}, "origin 3"),
+        ({"rates": {"1": 1e8}}, "rate"),
+    ],
+)
+def test_numbers_that_make_no_sense(given, said):
+    with pytest.raises(UsageError, match=said):
+        Network(1e9, **given)
+
+
+def test_numbers_as_a_file_may_have_them(tmp_path):
+    path = tmp_path / "network.json"
+    Network(np.float32(1e9), processors=4.0).save(path)
+    assert Network.load(path) == Network(1e9, processors=4)
+    path.write_text('{"version": 1, "bandwidth": 1e9, "latncy": 1}')
+    with pytest.raises(UsageError, match="latncy: is no number of a network"):
+        Network.load(path)

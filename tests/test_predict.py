@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flux_tree import strategies
+from flux_tree import UsageError, strategies
 from flux_tree.cli import _app
 from flux_tree.model import (
     STRATEGIES,
@@ -239,8 +239,11 @@ def test_what_was_measured_on_one_machine_is_no_network():
     stored = Network(5e9, latency=1e-6, processors=2, origin="loopback, now")
     path = stored.save()
     asked = ("--nodes", 16, "--size", "100MiB")
-    assert as_json(*asked)["network"] == stored.to_dict()
-    assert re.search(r"^processors +2 +shared by all ranks$", invoke(*asked), re.M)
+    with pytest.raises(UsageError, match="measured on the loopback interface of one machine"):
+        invoke(*asked)
+    named = (*asked, "--network", path)
+    assert as_json(*named)["network"] == stored.to_dict()
+    assert re.search(r"^processors +2 +shared by all ranks$", invoke(*named), re.M)
     data = as_json(*asked, "--bandwidth", "8Gbit/s")
     assert data["network"] == Network(1e9).to_dict() and data["network_source"] == "typical"
     data = as_json(*asked, "--bandwidth", "8Gbit/s", "--network", path)

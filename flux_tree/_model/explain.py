@@ -150,6 +150,8 @@ def explain(result: Result, network: Network | None = None) -> Explanation:
 def _network(result: Result) -> Network | None:
     """Return what is known of the machines of a broadcast, if nobody says more."""
     network, n = Network.load(), result.plan.size
+    if network is not None and result.engine == "flux":
+        network = network.between_nodes()
     if network is not None:  # numbers of other ranks are of no use
         rates = {rank: rate for rank, rate in network.rates.items() if rank < n}
         groups = network.groups if len(network.groups or ()) == n else None

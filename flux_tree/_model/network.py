@@ -15,13 +15,35 @@ from .._native import ffi
 from ..errors import UsageError
 from ..units import format_rate
 
-__all__ = ["NETWORK_VAR", "Network", "network_path"]
+__all__ = ["LAB", "LOOPBACK", "NETWORK_VAR", "Network", "network_path"]
 
 #: Environment variable that names the file with the network's numbers.
 NETWORK_VAR = "FLUX_TREE_NETWORK"
 
 #: Version of that file.
 VERSION = 1
+
+#: What the origin of numbers begins with that were measured on the loopback interface, or in a lab.
+LOOPBACK, LAB = "loopback", "lab"
+
+#: The most processors that ranks can share.
+MAX_PROCESSORS = 1 << 20
+
+_NUMBERS = (
+    "bandwidth",
+    "burst",
+    "latency",
+    "start",
+    "per_connection",
+    "per_chunk",
+    "encryption",
+    "disk",
+    "uplink",
+    "per_blob",
+    "broker",
+    "per_load",
+    "extract_start",
+)
 
 #: In C, 0 stands for a rate without bound.
 _OPTIONAL = ("encryption", "disk", "uplink", "broker", "processors")
@@ -124,12 +146,44 @@ class Network:
                 raise UsageError(
                     f"network: {name} {getattr(self, name)!r}, give a number, not below 0"
                 )
+        for name in _NUMBERS:  # such as numpy has do not go into a file
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else float(value))
+        count = self.processors
+        if count is not None:
+            if count != int(count) or count > MAX_PROCESSORS:
+                raise UsageError(
+                    f"network: processors {count!r}, give a whole number up to {MAX_PROCESSORS}"
+                )
+            object.__setattr__(self, "processors", int(count))
+        if not isinstance(self.origin, str):
+            raise UsageError(f"network: origin {self.origin!r}, give a text")
         for rank, rate in self.rates.items():
-            if not _is_number(rate, above=True):
-                raise UsageError(f"network: rate {rate!r} of rank {rank}, give a number above 0")
+            if not isinstance(rank, (int, np.integer)) or not _is_number(rate, above=True):
+                raise UsageError(
+                    f"network: rate {rate!r} of rank {rank!r}, give ranks and numbers above 0"
+                )
+        rates = {int(rank): float(rate) for rank, rate in self.rates.items()}
+        object.__setattr__(self, "rates", rates)
         if self.groups is not None:
             numbers = np.unique(np.asarray(self.groups), return_inverse=True)[1]
             object.__setattr__(self, "groups", tuple(int(g) for g in numbers))
+
+    def between_nodes(self) -> Network | None:
+        """Return what of these numbers holds between nodes, each a machine of its own.
+
+        Returns
+        -------
+        Network or None
+            None if they were measured on the loopback interface: that tells nothing of a network.
+            Of a lab's, what is due to the one machine is left out: processors that all share, and
+            the token buckets of its NICs.
+        """
+        if self.origin.startswith(LOOPBACK):
+            return None
+        if self.origin.startswith(LAB):
+            return replace(self, processors=None, burst=0.0)
+        return self
 
     def with_groups(self, groups: Sequence[Any] | None) -> Network:
         """Return this network with ranks in groups.
@@ -240,7 +294,7 @@ class Network:
         try:
             data = json.loads(source.read_text())
         except FileNotFoundError:
-            if path is None and NETWORK_VAR not in os.environ:
+            if path is None and not os.environ.get(NETWORK_VAR):
                 return None
             raise UsageError(
                 f"{source}: there is no such file, make it with 'flux-tree calibrate'"
@@ -249,11 +303,22 @@ class Network:
             raise UsageError(f"{source}: cannot be read ({exc})") from None
         if not isinstance(data, dict) or data.pop("version", None) != VERSION:
             raise UsageError(f"{source}: no numbers of a network, make it with flux-tree calibrate")
+        known = {f.name for f in fields(cls)}
+        for name in data:
+            if name not in known:
+                raise UsageError(
+                    f"{source}: {name}: is no number of a network, make it with 'flux-tree"
+                    " calibrate'"
+                )
+        if "bandwidth" not in data:
+            raise UsageError(f"{source}: bandwidth: is missing, make it with 'flux-tree calibrate'")
         try:
             data["rates"] = {int(rank): rate for rank, rate in data.get("rates", {}).items()}
             if data.get("groups") is not None:
                 data["groups"] = tuple(data["groups"])
             return cls(**data)
+        except UsageError as exc:
+            raise UsageError(f"{source}: {exc}") from None
         except (AttributeError, TypeError, ValueError) as exc:
             raise UsageError(f"{source}: no numbers of a network ({exc})") from None
 

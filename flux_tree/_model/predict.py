@@ -24,7 +24,7 @@ METHODS = ("simulation", "closed-form")
 #: What `flux archive` cuts files into, bytes.
 BLOB_SIZE = 1 << 20
 
-#: More chunks times ranks times trees than this are not simulated if nobody asks for it.
+#: More chunks times ranks than this are not simulated if nobody asks for it.
 SIMULATE_MOST = 8_000_000
 
 
@@ -183,6 +183,8 @@ def _content(
     ids = np.arange(count, dtype=np.int32) if blobs is None else np.asarray(blobs)
     if ids.shape != (count,):
         raise UsageError(f"blobs: {ids.size} of them, and {size} bytes are {count}")
+    if size % BLOB_SIZE and ids[-1] in ids[:-1]:
+        raise UsageError("blobs: the last one is shorter, so it is equal to no other")
     ids = np.unique(ids, return_inverse=True)[1].astype(np.int32)
     fault = ffi.new("struct fault *")
     distinct = int(ids.max(initial=-1)) + 1
@@ -295,8 +297,8 @@ def _check(
     window: int,
     chunk_size: int | None,
 ) -> None:
-    if size < 0:
-        raise UsageError(f"size {size}: give bytes, not below 0")
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
+        raise UsageError(f"size {size!r}: give whole bytes, not below 0")
     if method is not None and method not in METHODS:
         raise UsageError(f"method {method!r}: use {' or '.join(METHODS)}")
     for name, value, known in (

@@ -191,16 +191,20 @@ def _network(
     """Return the numbers, with single ones that were given instead, and where they come from."""
     from ..errors import UsageError
     from ..model import Network, network_path
-    from ..strategies import LOOPBACK
 
     network = Network.load(file)
     path = network_path() if file is None else file
-    other = file is None and bandwidth is not None
-    if network is not None and other and network.origin.startswith(LOOPBACK):
-        network = None  # processes of this machine tell nothing of the NICs that are meant
+    loopback = file is None and network is not None and network.between_nodes() is None
+    if network is not None and file is None and bandwidth is not None:
+        network = network.between_nodes()  # other NICs are meant than those of this machine
     changed = {name: given[name] for name in NUMBERS if given[name] is not None}
     if bandwidth is not None:
         changed["bandwidth"] = bandwidth
+    if loopback and bandwidth is None:
+        raise UsageError(
+            f"predict: {path}: measured on the loopback interface of one machine: give --bandwidth"
+            " 10Gbit/s, measure in an instance of Flux, or name the file with --network"
+        )
     if network is not None:
         but = ", ".join(f"--{name}" for name in changed)
         text = f"{network.origin}, {path}"

@@ -180,7 +180,7 @@ class Lab:
         part = self._payload
         slow = {h.rank: h.rate * part for h in self._network.hosts if h.rate != self.rate}
         return replace(
-            known_network(self.hosts, self.rate * part),
+            known_network(self.hosts, self.rate * part, here=True),
             uplink=None if self._uplink is None else self._uplink * part,
             groups=tuple(self.racks) if max(self.racks) > 0 else None,
             rates=slow,
@@ -354,6 +354,8 @@ class Lab:
             and strategy.groups is None
         ):
             racks = self.racks
+        # the uplinks are known here; slow NICs are for the report to find
+        known = replace(self.network(), rates={}) if max(self.racks) > 0 else None
         result = _broadcast.between_processes(
             source,
             destination,
@@ -372,10 +374,7 @@ class Lab:
             places=self._places,
             hosts=self.names,
         )
-        if max(self.racks) == 0:
-            return result
-        # the uplinks are known here; slow NICs are for the report to find
-        return replace(result, network=replace(self.network(), rates={}))
+        return result if known is None else replace(result, network=known)
 
     def usage(self) -> dict[str, float]:
         """Return what the lab has used of the machine so far.

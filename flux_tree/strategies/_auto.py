@@ -9,7 +9,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from .._model.network import Native, Network
+from .._model.network import LOOPBACK, Native, Network
 from .._native import check, ffi, lib, pointer
 from .._setup import BANDWIDTH_VAR
 from ..errors import PlanError, UsageError
@@ -24,8 +24,6 @@ __all__ = ["BANDWIDTH", "BYTES", "LOOPBACK", "Auto", "Choice", "known_network"]
 BYTES = 1 << 30
 #: Of one NIC, where nobody knows, bytes per second: 1 Gbit/s.
 BANDWIDTH = float(lib.CHOOSE_BANDWIDTH)
-#: How the origin of numbers begins that were measured through the loopback interface.
-LOOPBACK = "loopback"
 
 
 class Choice(Plan):
@@ -106,13 +104,20 @@ class Auto(Strategy):
     ) -> None:
         if isinstance(network, str):  # what stands behind the colon of a name
             raise PlanError(f"strategy 'auto:{network}': it takes no argument, write 'auto'")
-        if bytes is not None and bytes < 0:
-            raise PlanError(f"strategy 'auto': {bytes} bytes make no sense, give 0 or more")
+        if bytes is not None and not 0 <= bytes < 2**63:
+            raise PlanError(
+                f"strategy 'auto': {bytes} bytes make no sense, give 0 or more, below 2^63"
+            )
         if chunk_size is not None and not 0 < chunk_size < 2**32:
             raise PlanError(f"strategy 'auto': chunks of {chunk_size} bytes, give 1 or more")
         self.network = network
         self.bytes = bytes
-        self.groups = None if groups is None else np.asarray(groups)
+        try:
+            self.groups = None if groups is None else np.asarray(groups)
+        except ValueError:
+            raise PlanError(
+                "strategy 'auto': groups: give a number or a name for each rank"
+            ) from None
         self.chunk_size = chunk_size
 
     def plan(self, topology: Topology | int, members: Ranks = None) -> Choice:
@@ -158,7 +163,11 @@ class Auto(Strategy):
 
 
 def known_network(
-    n: int, bandwidth: float | None = None, measure: Callable[[], float] | None = None
+    n: int,
+    bandwidth: float | None = None,
+    measure: Callable[[], float] | None = None,
+    *,
+    here: bool = False,
 ) -> Network:
     """Return what is known of the network, for `n` ranks.
 
@@ -173,6 +182,9 @@ def known_network(
         Of one NIC, bytes per second.
     measure : callable, optional
         Returns that of the loopback interface, where nothing else says it. 1 Gbit/s, if not given.
+    here : bool, default False
+        The ranks share this machine. Else what was measured on one machine, and holds for one only,
+        is left out: `Network.between_nodes`.
 
     Returns
     -------
@@ -190,6 +202,8 @@ def known_network(
         except UsageError as exc:
             raise UsageError(f"{BANDWIDTH_VAR}: {exc}") from None
     network = Network.load()
+    if network is not None and not here:
+        network = network.between_nodes()
     if network is None and bandwidth is None and measure is not None:
         return Network(measure(), origin=LOOPBACK)
     if network is None:

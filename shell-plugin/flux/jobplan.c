@@ -111,19 +111,15 @@ static int find_network (struct bcast *b, struct network *net, struct fault *f)
         rc = network_from_json (net,
                                 o->network.json,
                                 b->size,
-                                bandwidth,
+                                o->bandwidth,
                                 "option tree-bcast.network",
                                 f);
     else {
         if (!(path = network_path (b, &named)))
             return fault_set (f, ENOMEM, -1, "out of memory");
-        rc = network_load (net, path, b->size, bandwidth, f);
-        if (rc > 0 && named)
-            rc = fault_set (f,
-                            ENOENT,
-                            -1,
-                            "%.200s: there is no such file, make it with 'flux-tree calibrate'",
-                            path);
+        rc = network_load (net, path, b->size, bandwidth, o->network.text != NULL, f);
+        if (rc < 0 && errno == ENOENT && !named)
+            rc = 1;
         free (path);
     }
     if (rc > 0)

@@ -48,6 +48,7 @@ static const struct {
 };
 #define FIELD_COUNT (sizeof (fields) / sizeof (fields[0]))
 
+#define PROCESSORS_MAX (1 << 20)
 #define FOR_WHOM "make it with 'flux-tree calibrate'"
 
 static int refuse (struct fault *f, const char *what, const char *name, const char *mend)
@@ -103,8 +104,11 @@ static int set_field (struct network *net,
                 return refuse (f, what, name, "give a number, not below 0");
             break;
     }
-    if (fields[i].type == TYPE_PROCESSORS)
+    if (fields[i].type == TYPE_PROCESSORS) {
+        if (number > PROCESSORS_MAX || number != (int)number)
+            return refuse (f, what, name, "give a whole number up to 1048576");
         net->processors = number;
+    }
     else
         *(double *)((char *)net + fields[i].offset) = number;
     return 0;
@@ -244,10 +248,29 @@ int network_parse (struct network *net,
     return rc;
 }
 
+/* What was measured on one machine does not all hold between nodes, as in
+ * Python's Network.between_nodes (). 1 if nothing of it does.
+ */
+static int between_nodes (struct network *net, json_t *o)
+{
+    const char *origin = json_string_value (json_object_get (o, "origin"));
+
+    if (origin && !strncmp (origin, "loopback", 8)) {
+        network_finish (net);
+        return 1;
+    }
+    if (origin && !strncmp (origin, "lab", 3)) {
+        net->processors = 0;
+        net->burst = 0;
+    }
+    return 0;
+}
+
 int network_load (struct network *net,
                   const char *path,
                   int n,
                   double bandwidth,
+                  bool as_it_is,
                   struct fault *f)
 {
     json_error_t error;
@@ -257,7 +280,11 @@ int network_load (struct network *net,
 
     if (!(file = fopen (path, "re"))) {
         if (errno == ENOENT)
-            return 1;
+            return fault_set (f,
+                              ENOENT,
+                              -1,
+                              "%.200s: there is no such file, " FOR_WHOM,
+                              path);
         return fault_set (f, errno, -1, "%.200s: cannot be read (%s)", path, strerror (errno));
     }
     o = json_loadf (file, 0, &error);
@@ -265,6 +292,8 @@ int network_load (struct network *net,
     if (!o)
         return fault_set (f, EINVAL, -1, "%.200s: cannot be read (%s)", path, error.text);
     rc = network_from_json (net, o, n, bandwidth, path, f);
+    if (rc == 0 && !as_it_is)
+        rc = between_nodes (net, o);
     json_decref (o);
     return rc;
 }

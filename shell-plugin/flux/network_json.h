@@ -5,6 +5,7 @@
 #ifndef FLUX_TREE_NETWORK_JSON_H
 #define FLUX_TREE_NETWORK_JSON_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <jansson.h>
@@ -26,11 +27,15 @@ int network_from_json (struct network *net,
                        double bandwidth,
                        const char *what,
                        struct fault *f);
-/* 1 if there is no such file. */
+/* 1 if there is nothing to be known. Unless 'as_it_is', what was measured on one
+ * machine and holds for one only is left out. -1 with errno = ENOENT if there is
+ * no such file.
+ */
 int network_load (struct network *net,
                   const char *path,
                   int n,
                   double bandwidth,
+                  bool as_it_is,
                   struct fault *f);
 
 void network_finish (struct network *net);
