@@ -56,7 +56,6 @@ NO_ARCHIVE = {
 #: Backends, where they can run: the simplest, and the one with the most to clean up.
 LAB_FLUX = pytest.param("lab-flux", marks=[pytest.mark.lab, pytest.mark.flux])
 TWO = ["local", LAB_FLUX]
-THREE = ["local", pytest.param("flux-start", marks=pytest.mark.flux), LAB_FLUX]
 
 #: A strategy of one's own that does what the files beside it say, in the driver.
 MINE = """
@@ -444,7 +443,14 @@ def interrupted(experiment, backend, number):
     return design, done, process.returncode, err
 
 
-@pytest.mark.parametrize("backend", THREE)
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "local",
+        pytest.param("flux-start", marks=[pytest.mark.flux, pytest.mark.slow]),
+        LAB_FLUX,
+    ],
+)
 def test_killed_and_started_again(experiment, backend):
     design, done, code, _ = interrupted(experiment, backend, signal.SIGKILL)
     assert code == -signal.SIGKILL
@@ -482,8 +488,15 @@ def test_killed_again_and_again(experiment):
     experiment.assert_nothing_left()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("backend", TWO)
+@pytest.mark.parametrize(
+    ("backend", "number"),
+    [
+        ("local", signal.SIGINT),
+        ("local", signal.SIGTERM),
+        pytest.param(*LAB_FLUX.values, signal.SIGINT, marks=[*LAB_FLUX.marks, pytest.mark.slow]),
+        pytest.param(*LAB_FLUX.values, signal.SIGTERM, marks=LAB_FLUX.marks),
+    ],
+)
 def test_stopped_it_leaves_nothing(experiment, backend, number):
     design, done, code, err = interrupted(experiment, backend, number)
     assert code == 130
