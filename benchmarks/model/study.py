@@ -1,6 +1,6 @@
 """The flux-distribute study's times beside what the model says of files of zeros.
 
-    python -m benchmarks.model.study FOLDER [--bandwidth 10Gbit/s] [--write 134MB/s]
+    python -m benchmarks.model.study FOLDER [--bandwidth 10Gbit/s] [--load 2.04ms]
 
 FOLDER holds the study's CSV files. Simulated are two ways to fill the files: with zeros, as the
 study did, so that all blobs are equal and one travels; and with random bytes. A rank writes a blob
