@@ -113,6 +113,20 @@ def test_the_first_shell_chooses(run):
     is_choice(run("auto,security=none"), plain)
 
 
+def test_numbers_of_one_machine_are_left_out_unless_they_are_named(run, tmp_path):
+    measured = Network(3e9, encryption=6.7e8, processors=2, burst=8e4)
+    path = tmp_path / "network.json"
+    by_default = {"FLUX_TREE_NETWORK": str(path)}
+    lab = dataclasses.replace(measured, origin="lab of 4 hosts")
+    lab.save(path)
+    is_choice(run("auto", by_default), dataclasses.replace(lab, processors=None, burst=0.0))
+    is_choice(run(f"auto,network={path}"), lab)
+    loopback = dataclasses.replace(measured, origin="loopback, 2026-01-01")
+    loopback.save(path)
+    is_choice(run("auto", by_default), Network(GBIT))
+    is_choice(run(f"auto,network={path}"), loopback)
+
+
 def test_members_are_kept_to(env, source, tmp_path):
     option = f"-otree-bcast=auto,file={source},destination={tmp_path}/{{rank}}"
     done = flux("run", f"-N{SIZE}", option, "-otree-bcast.members=1,3-4", "true", env=env)

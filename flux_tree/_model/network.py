@@ -166,7 +166,10 @@ class Network:
         rates = {int(rank): float(rate) for rank, rate in self.rates.items()}
         object.__setattr__(self, "rates", rates)
         if self.groups is not None:
-            numbers = np.unique(np.asarray(self.groups), return_inverse=True)[1]
+            try:
+                numbers = np.unique(np.asarray(self.groups), return_inverse=True)[1]
+            except ValueError:
+                raise UsageError("network: groups: give a number or a name for each rank") from None
             object.__setattr__(self, "groups", tuple(int(g) for g in numbers))
 
     def between_nodes(self) -> Network | None:
@@ -197,10 +200,7 @@ class Network:
         -------
         Network
         """
-        if groups is None:
-            return replace(self, groups=None)
-        numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
-        return replace(self, groups=tuple(int(g) for g in numbers))
+        return replace(self, groups=None if groups is None else tuple(groups))
 
     def rate_array(self, n: int) -> Any:
         """Return the rate of the NIC of each rank.
