@@ -63,12 +63,16 @@ def _dtype() -> np.dtype[Any]:
 #: last_byte     last byte of the payload
 #: verified      all of it checked against the root's digest
 #: renamed       it stands under its final name
+#: alive         when it was last at work, seconds by its own clock; 0 if it has not begun
 #: bytes_in      payload bytes received
 #: bytes_out     payload bytes sent
 #: chunks_in     chunks received
 #: chunks_out    chunks sent
-#: bad_chunks    chunks that came with a wrong checksum, and were asked for again
+#: bytes_kept    payload bytes that were there before, checked, and not asked for
+#: bad_chunks    chunks that came, or were read back from disk, with a wrong checksum, and were
+#:               asked for again
 #: retries       parents lost, each replaced by an ancestor
+#: moves         parents left for an ancestor that was faster
 #: refused       connections turned away
 #: wait_data     seconds with nothing to receive
 #: wait_link     of these, seconds in which the rest of a chunk was on its way

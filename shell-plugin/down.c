@@ -105,6 +105,7 @@ static int on_hello (struct down *d, const struct wire_msg *msg)
 static int on_get (struct down *d, const struct wire_msg *msg)
 {
     if (!d->offer_sent || msg->get.space >= SPACE_COUNT
+        || (msg->get.space == SPACE_SUMS && !down_node (d)->config.resume)
         || d->nwanted == WIRE_WINDOW_MAX) {
         errno = EPROTO;
         return -1;
@@ -121,6 +122,7 @@ static int on_ping (struct down *d, const struct wire_msg *msg)
         .type = WIRE_PONG,
         .pong.sent = msg->ping.sent,
         .pong.seen = clock_ns (),
+        .pong.ahead = WIRE_NOBODY,
     };
 
     return conn_queue (&d->conn, &reply);

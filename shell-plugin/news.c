@@ -122,7 +122,8 @@ int node_prepare (struct node *node, struct fault *f)
     if (!(node->dest = store_create (node->manifest,
                                      c->destination,
                                      c->tmp,
-                                     c->overwrite || !c->deliver,
+                                     c->overwrite || !c->deliver ? STORE_OVERWRITE
+                                                                 : 0,
                                      f)))
         return -1;
     return 0;

@@ -28,6 +28,13 @@ struct node_config {
     int encrypt;                  /* 0: greet in TLS, go on in the clear */
     int deliver;                  /* 1: keep the data under its final name */
     int overwrite;
+    int resume;                   /* 1: what an interrupted run left, or what
+                                   * stands at the destination, is checked, and
+                                   * only the rest is fetched; the same for all
+                                   * ranks of a broadcast */
+    int sync;                     /* 1: on disk before it gets its name */
+    const unsigned char *sha256;  /* 32 bytes that the payload, one file, must
+                                   * come to; or NULL */
     int measure_clock;            /* 1: even between ranks on one machine */
     const char *source;           /* root only */
     const unsigned char *manifest;/* root only: encoded */

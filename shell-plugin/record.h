@@ -31,12 +31,15 @@ struct record {
     double last_byte;
     double verified;       /* all of it, against the root's digest */
     double renamed;        /* the final name stands */
+    double alive;          /* last at work, by its own clock; 0: not yet */
     uint64_t bytes_in;     /* of the payload */
     uint64_t bytes_out;
     uint64_t chunks_in;
     uint64_t chunks_out;
-    uint64_t bad_chunks;   /* came with a wrong checksum, asked for again */
+    uint64_t bytes_kept;   /* of the payload, there before and still right */
+    uint64_t bad_chunks;   /* came, or were read back, with a wrong checksum */
     uint64_t retries;      /* parents lost, each replaced by an ancestor */
+    uint64_t moves;        /* parents left for an ancestor that was faster */
     uint64_t refused;      /* connections turned away */
     double wait_data;      /* seconds with nothing to receive */
     double wait_link;      /* of these, the rest of a chunk was on its way */

@@ -23,6 +23,12 @@ struct store *store_open (const struct manifest *m,
                           const char *path,
                           struct fault *f);
 
+enum store_flag {
+    STORE_OVERWRITE = 1, /* what has the final name may be replaced */
+    STORE_RESUME = 2,    /* see store_begin */
+    STORE_SYNC = 4,      /* on disk before it gets its name, and its name too */
+};
+
 /* A destination, to write and to read. 'dest' means what it means to cp: an
  * existing directory receives the payload under its own name, anything else is
  * the new name. If the payload is a directory without a name, then it is what
@@ -33,8 +39,42 @@ struct store *store_open (const struct manifest *m,
 struct store *store_create (const struct manifest *m,
                             const char *dest,
                             const char *tmp,
-                            bool overwrite,
+                            int flags,
                             struct fault *f);
+
+/* With STORE_RESUME only: nothing was made or refused by store_create. First
+ * see whether what has the final name is the payload already:
+ *
+ *   if (store_is_alike (st)
+ *       && every chunk is right, as store_recall (st, RECALL_FINAL) gets it)
+ *       store_keep (st);
+ *
+ * else store_begin, and then take over what is right chunk by chunk, from what
+ * an interrupted run left (RECALL_PARTIAL: it is where it belongs) or from what
+ * has the final name (RECALL_FINAL: store_write it). What is not published by
+ * such a store stays on disk for the next one with the same payload and name.
+ */
+enum recall {
+    RECALL_PARTIAL,
+    RECALL_FINAL,
+};
+
+/* Make the temporary name, or take over that of an interrupted run. */
+int store_begin (struct store *st, struct fault *f);
+/* What has the final name has the same names, kinds, sizes and link targets? */
+bool store_is_alike (struct store *st);
+/* Go on with what has the final name as it stands: only its modes and times are
+ * set, by store_seal, and store_publish leaves it where it is.
+ */
+void store_keep (struct store *st);
+/* Payload bytes [offset, offset + len) as they stand there: 1, or 0 if they are
+ * not all there, or cannot be read.
+ */
+int store_recall (struct store *st,
+                  enum recall from,
+                  uint64_t offset,
+                  void *buf,
+                  size_t len);
 
 /* Read or write payload bytes [offset, offset + len). */
 int store_read (struct store *st,
@@ -47,6 +87,15 @@ int store_write (struct store *st,
                  const void *buf,
                  size_t len,
                  struct fault *f);
+
+/* Destination only: what was written before was read back as something else.
+ * Write it anew, which works after store_seal as well.
+ */
+int store_rewrite (struct store *st,
+                   uint64_t offset,
+                   const void *buf,
+                   size_t len,
+                   struct fault *f);
 
 /* Source only: nothing was changed since the manifest was made? */
 int store_check_unchanged (struct store *st, struct fault *f);
@@ -64,7 +113,7 @@ const char *store_tmp_path (const struct store *st);
 /* Seconds spent in system calls on files, all threads together. */
 double store_seconds (struct store *st);
 
-/* Removes what was not published. */
+/* Removes what was not published, but for what STORE_RESUME keeps. */
 void store_destroy (struct store *st);
 
 /* cffi begin */

@@ -185,7 +185,7 @@ static int name_paths (struct store *st, const char *dest)
 struct store *store_create (const struct manifest *m,
                             const char *dest,
                             const char *tmp,
-                            bool overwrite,
+                            int flags,
                             struct fault *f)
 {
     struct store *st;
@@ -195,7 +195,7 @@ struct store *store_create (const struct manifest *m,
         goto error;
     }
     st->writing = true;
-    st->overwrite = overwrite;
+    st->overwrite = flags & STORE_OVERWRITE;
     if ((st->parentfd = dest_resolve (dest,
                                       manifest_name (m, 0),
                                       m->entries[0].type == ENTRY_DIR,

@@ -11,8 +11,8 @@ static const uint8_t body_size[] = {
     [WIRE_WELCOME] = 20,
     [WIRE_REFUSE] = 4 + WIRE_TEXT_MAX,
     [WIRE_PING] = 8,
-    [WIRE_PONG] = 16,
-    [WIRE_OFFER] = 40,
+    [WIRE_PONG] = 32,
+    [WIRE_OFFER] = 44,
     [WIRE_GET] = 9,
     [WIRE_DATA] = 29,
     [WIRE_DIGEST] = 16,
@@ -61,12 +61,16 @@ size_t wire_encode (const struct wire_msg *m, unsigned char *buf)
         case WIRE_PONG:
             put64 (p, m->pong.sent);
             put64 (p + 8, m->pong.seen);
+            put64 (p + 16, m->pong.have);
+            put32 (p + 24, m->pong.ahead);
+            put32 (p + 28, m->pong.hops);
             break;
         case WIRE_OFFER:
             put64 (p, m->offer.manifest_bytes);
             put_sum (p + 8, m->offer.manifest_sum);
             put64 (p + 24, m->offer.clock_offset);
             put64 (p + 32, m->offer.clock_error);
+            put32 (p + 40, m->offer.flags);
             break;
         case WIRE_GET:
             p[0] = m->get.space;
@@ -132,12 +136,16 @@ int wire_decode (const unsigned char *buf, struct wire_msg *m)
         case WIRE_PONG:
             m->pong.sent = get64 (p);
             m->pong.seen = get64 (p + 8);
+            m->pong.have = get64 (p + 16);
+            m->pong.ahead = get32 (p + 24);
+            m->pong.hops = get32 (p + 28);
             break;
         case WIRE_OFFER:
             m->offer.manifest_bytes = get64 (p);
             m->offer.manifest_sum = get_sum (p + 8);
             m->offer.clock_offset = get64 (p + 24);
             m->offer.clock_error = get64 (p + 32);
+            m->offer.flags = get32 (p + 40);
             break;
         case WIRE_GET:
             m->get.space = p[0];

@@ -13,7 +13,7 @@
 #include "sum.h"
 
 #define WIRE_MAGIC 0x42525446 /* "FTRB" */
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_HEAD_SIZE 8
 #define WIRE_BODY_MAX 248
 #define WIRE_SIZE_MAX (WIRE_HEAD_SIZE + WIRE_BODY_MAX)
@@ -38,8 +38,16 @@ enum wire_type {
 enum wire_space {
     SPACE_MANIFEST = 0,
     SPACE_PAYLOAD = 1,
-    SPACE_COUNT = 2,
+    SPACE_SUMS = 2, /* the checksums of all chunks of the payload */
+    SPACE_COUNT = 3,
 };
+
+enum wire_offer_flag {
+    OFFER_SUMS = 1, /* the checksums may be asked for, and the digest is known */
+};
+
+/* In a pong: no ancestor is far ahead. */
+#define WIRE_NOBODY UINT32_MAX
 
 struct wire_msg {
     uint8_t type;
@@ -68,12 +76,16 @@ struct wire_msg {
         struct {
             int64_t sent; /* as in the ping */
             int64_t seen; /* by the parent's clock, ns */
+            uint64_t have; /* chunks of this tree that the parent has */
+            uint32_t ahead; /* the nearest ancestor far ahead of who asks it */
+            uint32_t hops;  /* ranks between it and the parent, the parent too */
         } pong;
         struct {
             uint64_t manifest_bytes;
             struct sum manifest_sum;
             int64_t clock_offset; /* root's clock less the parent's, ns */
             int64_t clock_error;  /* +-, ns */
+            uint32_t flags;       /* enum wire_offer_flag */
         } offer;
         struct {
             uint8_t space;

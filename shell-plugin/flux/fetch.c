@@ -418,7 +418,8 @@ struct fetch *fetch_create (flux_t *h, const struct fetch_config *c, struct faul
     if (!(fetch->store = store_create (fetch->archive->manifest,
                                        c->destination,
                                        c->tmp,
-                                       c->overwrite || !c->deliver,
+                                       c->overwrite || !c->deliver ? STORE_OVERWRITE
+                                                                   : 0,
                                        f)))
         goto error;
     return fetch;

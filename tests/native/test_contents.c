@@ -47,7 +47,7 @@ static int begin (struct copy *c, const char *source, const char *dest, bool ove
 {
     c->m = scan_contents (source);
     must ((c->from = store_open (c->m, source, f)));
-    c->to = store_create (c->m, dest, TMP, overwrite, f);
+    c->to = store_create (c->m, dest, TMP, overwrite ? STORE_OVERWRITE : 0, f);
     return c->to ? 0 : -1;
 }
 

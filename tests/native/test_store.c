@@ -71,7 +71,7 @@ static int copy (const char *source, const char *dest, bool overwrite, struct fa
     struct store *to = NULL;
     int rc = -1;
 
-    if (from && (to = store_create (m, dest, TMP, overwrite, f))
+    if (from && (to = store_create (m, dest, TMP, overwrite ? STORE_OVERWRITE : 0, f))
         && copy_chunks (m, from, to, f) == 0
         && store_check_unchanged (from, f) == 0 && store_seal (to, f) == 0) {
         /* others are served until all have got it */
@@ -170,7 +170,7 @@ static void write_only (const char *dir)
     must ((from = store_open (m, path ("%s/src", dir), &f)));
     for (uint32_t i = 0; i < m->nentries; i++)
         m->entries[i].mode = m->entries[i].type == ENTRY_DIR ? 0050 : 0040;
-    must ((to = store_create (m, path ("%s/out", dir), TMP, false, &f)));
+    must ((to = store_create (m, path ("%s/out", dir), TMP, 0, &f)));
     ok (copy_chunks (m, from, to, &f) == 0 && store_seal (to, &f) == 0);
     ok (read_all (m, to, &f));
     ok (store_publish (to, &f) == 0);
@@ -186,7 +186,7 @@ static void write_only (const char *dir)
     store_destroy (from);
     /* and once more, given up after it was sealed */
     must ((from = store_open (m, path ("%s/src", dir), &f)));
-    must ((to = store_create (m, path ("%s/out2", dir), TMP, false, &f)));
+    must ((to = store_create (m, path ("%s/out2", dir), TMP, 0, &f)));
     ok (copy_chunks (m, from, to, &f) == 0 && store_seal (to, &f) == 0);
     store_destroy (to);
     store_destroy (from);
@@ -289,7 +289,7 @@ static void test_race (const char *dir)
     make_file (path ("%s/file", dir), 100, 1);
     m = scan (path ("%s/file", dir));
     must ((from = store_open (m, path ("%s/file", dir), &f)));
-    must ((to = store_create (m, path ("%s/out", dir), TMP, false, &f)));
+    must ((to = store_create (m, path ("%s/out", dir), TMP, 0, &f)));
     ok (copy_chunks (m, from, to, &f) == 0 && store_seal (to, &f) == 0);
     make_file (path ("%s/out", dir), 7, 2);
     ok (store_publish (to, &f) < 0);
@@ -344,7 +344,7 @@ static void test_short (const char *dir)
     make_file (path ("%s/src/b", dir), 3 * CHUNK, 2);
     m = scan (path ("%s/src", dir));
     must ((from = store_open (m, path ("%s/src", dir), &f)));
-    must ((to = store_create (m, path ("%s/out", dir), TMP, false, &f)));
+    must ((to = store_create (m, path ("%s/out", dir), TMP, 0, &f)));
     ok (copy_chunks (m, from, to, &f) == 0);
     must (truncate (path ("%s/" TMP "/b", dir), CHUNK) == 0);
     ok (store_seal (to, &f) < 0);
