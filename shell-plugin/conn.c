@@ -2,6 +2,8 @@
 #include "conn.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -31,6 +33,20 @@ void conn_close (struct conn *c)
         close (c->fd);
     c->fd = -1;
     errno = saved_errno;
+}
+
+void conn_set_limit (struct conn *c, double timeout)
+{
+    unsigned int ms = timeout < 1 ? 1000 : timeout < 1e6 ? timeout * 1000 : 1e9;
+    int idle = ms / 2000 > 0 ? ms / 2000 : 1;
+    int one = 1;
+
+    /* not all of it works on all sockets, and it works without */
+    (void)setsockopt (c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof (one));
+    (void)setsockopt (c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof (ms));
+    (void)setsockopt (c->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof (idle));
+    (void)setsockopt (c->fd, IPPROTO_TCP, TCP_KEEPINTVL, &idle, sizeof (idle));
+    (void)setsockopt (c->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof (one));
 }
 
 /* Map a failed TLS call to 0 (wait) or -1 with errno set. */

@@ -39,6 +39,10 @@ struct conn {
  */
 int conn_open (struct conn *c, struct tls *tls, int fd, bool connecting);
 void conn_close (struct conn *c);
+/* Messages are not held back; and a peer whose host has vanished without a word
+ * is lost after so many seconds.
+ */
+void conn_set_limit (struct conn *c, double timeout);
 
 /* 1 when done. *wants_write says what to wait for when it returns 0. */
 int conn_handshake (struct conn *c, bool *wants_write);

@@ -5,8 +5,6 @@
  * read again from disk, when it can.
  */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,11 +37,22 @@ static void release_slot (struct down *d)
     }
 }
 
-static void die (struct down *d)
+/* It has shown the key, or is gone. */
+static void end_stranger (struct down *d)
+{
+    if (d->stranger) {
+        d->stranger = false;
+        d->loop->strangers--;
+        atomic_fetch_sub (&down_node (d)->strangers, 1);
+    }
+}
+
+void down_drop (struct down *d)
 {
     if (!d->dead) {
         if (d->state < DOWN_WELCOME)
             record_add (down_node (d)->config.record, refused, 1);
+        end_stranger (d);
         release_slot (d);
         conn_close (&d->conn);
         d->dead = true;
@@ -96,6 +105,7 @@ static int on_hello (struct down *d, const struct wire_msg *msg)
         return refuse (d, EINVAL, "there is no such rank or tree");
     d->rank = msg->hello.rank;
     d->state = DOWN_WELCOME;
+    end_stranger (d);
     return conn_queue (&d->conn, &reply);
 }
 
@@ -367,7 +377,7 @@ void down_pump (struct down *d)
         }
     }
     if (rc < 0)
-        die (d);
+        down_drop (d);
 }
 
 static void down_ready (struct handler *h, uint32_t events)
@@ -381,14 +391,13 @@ static void down_ready (struct handler *h, uint32_t events)
 
 void down_tick (struct down *d)
 {
-    if (d->state <= DOWN_GREETING && clock_ns () - d->since_ns > GREETING_NS)
-        die (d);
+    if (d->stranger && clock_ns () - d->since_ns > GREETING_NS)
+        down_drop (d);
 }
 
 struct down *down_create (struct loop *l, int fd)
 {
     struct down *d;
-    int one = 1;
 
     if (!(d = calloc (1, sizeof (*d))))
         return NULL;
@@ -396,25 +405,28 @@ struct down *down_create (struct loop *l, int fd)
         free (d);
         return NULL;
     }
-    (void)setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof (one));
+    conn_set_limit (&d->conn, l->node->config.timeout);
     d->handler.ready = down_ready;
     d->loop = l;
     d->since_ns = clock_ns ();
     d->rank = -1;
+    d->stranger = true;
     atomic_fetch_add (&l->node->ndowns, 1);
+    atomic_fetch_add (&l->node->strangers, 1);
     return d;
 }
 
 void down_attach (struct down *d)
 {
+    d->loop->strangers++;
     if (loop_watch (d->loop, d->conn.fd, &d->handler, false) < 0)
-        die (d);
+        down_drop (d);
 }
 
 void down_destroy (struct down *d)
 {
     if (d) {
-        die (d);
+        down_drop (d);
         atomic_fetch_sub (&down_node (d)->ndowns, 1);
         free (d);
     }

@@ -68,6 +68,7 @@ static void listen_ready (struct handler *h, uint32_t events)
         struct down *d;
 
         if (atomic_load (&node->ndowns) >= node->max_downs
+            || atomic_load (&node->strangers) >= 2 * STRANGERS_MAX * node->nloops
             || !(d = down_create (to, fd))) {
             record_add (node->config.record, refused, 1);
             close (fd);
@@ -84,9 +85,22 @@ static void listen_ready (struct handler *h, uint32_t events)
             loop_kick (to);
     }
     if (errno == EMFILE || errno == ENFILE)
-        node_failf (node,
-                    errno,
-                    "out of file descriptors: raise the limit (ulimit -n)");
+        node_failf (node, errno, LOOP_NO_DESCRIPTORS);
+}
+
+/* Whoever does not have the key cannot keep out those that do: these need a
+ * moment to show it, and try again if they did not get that.
+ */
+static void make_room (struct loop *l)
+{
+    struct down *oldest = NULL;
+
+    for (struct down *d = l->downs; d; d = d->next) {
+        if (d->stranger && (!oldest || d->since_ns <= oldest->since_ns))
+            oldest = d;
+    }
+    if (oldest)
+        down_drop (oldest);
 }
 
 static void empty_inbox (struct loop *l)
@@ -100,6 +114,8 @@ static void empty_inbox (struct loop *l)
     while (d) {
         struct down *next = d->next;
 
+        if (l->strangers >= STRANGERS_MAX)
+            make_room (l);
         d->next = l->downs;
         l->downs = d;
         down_attach (d);
@@ -134,8 +150,10 @@ static void pump_all (struct loop *l)
     }
 }
 
-static void tick (struct loop *l)
+static void tick (struct loop *l, int64_t now)
 {
+    atomic_store (&l->alive_ns, now);
+    node_report_alive (l->node);
     for (struct up *u = l->ups; u; u = u->next)
         up_tick (u);
     for (struct down *d = l->downs; d; d = d->next) {
@@ -201,7 +219,7 @@ static void *loop_run (void *arg)
             pump_all (l);
         }
         if (now - last_tick >= TICK_MS * 1000000LL) {
-            tick (l);
+            tick (l, now);
             last_tick = now;
         }
         bury (l);
@@ -212,6 +230,7 @@ static void *loop_run (void *arg)
 int loop_setup (struct loop *l, struct node *node)
 {
     l->node = node;
+    atomic_store (&l->alive_ns, clock_ns ());
     l->listen_fd = -1;
     l->kick_fd = -1;
     l->kick.ready = kick_ready;

@@ -11,6 +11,9 @@ struct handler {
     void (*ready) (struct handler *h, uint32_t events);
 };
 
+#define LOOP_NO_DESCRIPTORS                                                    \
+    "out of file descriptors: raise the limit (ulimit -n)"
+
 struct loop;
 
 struct request {
@@ -75,6 +78,7 @@ struct down {
     } state;
     struct conn conn;
     int64_t since_ns;
+    bool stranger; /* counts as one of the loop's */
     int rank;
     bool wants_write;
     bool offer_sent;
@@ -102,6 +106,8 @@ struct loop {
     struct handler listen;
     int listen_fd; /* -1 but for the first loop */
     int next_loop; /* who gets the next child */
+    int strangers; /* of 'downs', those that have not shown the key */
+    _Atomic int64_t alive_ns; /* when it last saw to its connections */
     _Atomic bool kicked;
     bool again;    /* something has come: look at every connection */
     struct up *ups;
@@ -136,6 +142,8 @@ struct down *down_create (struct loop *l, int fd);
 void down_destroy (struct down *d);
 /* Begin to watch it, in the loop that owns it. */
 void down_attach (struct down *d);
+/* Close it; the loop forgets it later. */
+void down_drop (struct down *d);
 void down_pump (struct down *d);
 void down_tick (struct down *d);
 

@@ -24,6 +24,9 @@
 /* slots that connections may hold on to while they send a chunk */
 #define HELD_SLOTS_MAX 8
 #define MAX_WORKERS 16
+/* connections of a loop that have not shown the key yet: the oldest makes room
+ */
+#define STRANGERS_MAX 64
 #define MAX_STRIPES 64
 
 struct ancestor {
@@ -84,6 +87,7 @@ struct node {
     _Atomic int64_t progress_ns; /* when something came last */
     _Atomic int held_slots;
     _Atomic int ndowns;
+    _Atomic int strangers; /* of these, in all loops and on the way there */
 
     /* root only */
     pthread_t summer;
@@ -127,6 +131,8 @@ struct slot *node_load (struct node *node, uint64_t chunk);
 void node_mark (struct node *node, enum node_time what, bool again);
 void node_set_clock (struct node *node, int64_t offset, int64_t error);
 void node_report_end (struct node *node);
+/* A loop is at work: the rank is, if all of them are. */
+void node_report_alive (struct node *node);
 /* The rank has failed. Always returns -1. */
 int node_report_failure (struct node *node, struct fault *f);
 

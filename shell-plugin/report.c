@@ -55,6 +55,20 @@ void node_set_clock (struct node *node, int64_t offset, int64_t error)
         node_kick (node, NULL);
 }
 
+void node_report_alive (struct node *node)
+{
+    int64_t oldest = INT64_MAX;
+
+    for (int i = 0; i < node->nloops; i++) {
+        int64_t ns = atomic_load (&node->loops[i].alive_ns);
+
+        if (ns < oldest)
+            oldest = ns;
+    }
+    record_set (&node->config.record->alive,
+                (oldest - node->config.epoch_ns) / 1e9);
+}
+
 void node_report_end (struct node *node)
 {
     struct record *r = node->config.record;

@@ -6,8 +6,6 @@
  * one do not differ.
  */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -106,17 +104,18 @@ static int up_connect (struct up *u)
 {
     struct node *node = u->loop->node;
     struct ancestor *a = &up_path (u)->ancestors[u->via];
-    int one = 1;
     int fd;
 
     if ((fd = socket (a->addr.ss_family,
                       SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
                       0))
         < 0) {
-        node_failf (node, errno, "socket: %s", strerror (errno));
+        if (errno == EMFILE || errno == ENFILE)
+            node_failf (node, errno, LOOP_NO_DESCRIPTORS);
+        else
+            node_failf (node, errno, "socket: %s", strerror (errno));
         return -1;
     }
-    (void)setsockopt (fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof (one));
     if ((connect (fd, (struct sockaddr *)&a->addr, a->len) < 0
          && errno != EINPROGRESS)) {
         close (fd);
@@ -126,6 +125,7 @@ static int up_connect (struct up *u)
         close (fd);
         return -1;
     }
+    conn_set_limit (&u->conn, node->config.timeout);
     __atomic_store_n (&node->config.record->parents[u->tree],
                       a->rank,
                       __ATOMIC_RELAXED);

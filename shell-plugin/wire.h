@@ -77,6 +77,7 @@ struct wire_msg {
             int64_t sent; /* as in the ping */
             int64_t seen; /* by the parent's clock, ns */
             uint64_t have; /* chunks of this tree that the parent has */
+            uint64_t work; /* changes while the parent gets on */
             uint32_t ahead; /* the nearest ancestor far ahead of who asks it */
             uint32_t hops;  /* ranks between it and the parent, the parent too */
         } pong;

@@ -364,7 +364,7 @@ static void serve (struct peer *p, struct parent *par)
         if (msg.type == WIRE_PING) {
             struct wire_msg pong = {
                 .type = WIRE_PONG,
-                .pong = { msg.ping.sent, node_clock_ns (), 0, WIRE_NOBODY, 0 },
+                .pong = { msg.ping.sent, node_clock_ns (), 0, 0, WIRE_NOBODY, 0 },
             };
 
             if (par->lie == LIE_CLOCK) {
