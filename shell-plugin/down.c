@@ -104,6 +104,7 @@ static int on_hello (struct down *d, const struct wire_msg *msg)
         || msg->hello.tree >= node->config.stripes)
         return refuse (d, EINVAL, "there is no such rank or tree");
     d->rank = msg->hello.rank;
+    d->tree = msg->hello.tree;
     d->state = DOWN_WELCOME;
     end_stranger (d);
     return conn_queue (&d->conn, &reply);
@@ -128,13 +129,19 @@ static int on_get (struct down *d, const struct wire_msg *msg)
 
 static int on_ping (struct down *d, const struct wire_msg *msg)
 {
+    struct node *node = down_node (d);
+    uint64_t ahead = atomic_load (&node->ahead[d->tree]);
     struct wire_msg reply = {
         .type = WIRE_PONG,
         .pong.sent = msg->ping.sent,
         .pong.seen = clock_ns (),
-        .pong.ahead = WIRE_NOBODY,
+        .pong.work = atomic_load (&node->work),
+        .pong.ahead = ahead & UINT32_MAX,
+        .pong.hops = ahead >> 32,
     };
 
+    if (atomic_load (&node->ready))
+        reply.pong.have = table_held (node->tables[SPACE_PAYLOAD], d->tree);
     return conn_queue (&d->conn, &reply);
 }
 
@@ -168,6 +175,7 @@ static int send_offer (struct down *d)
         .type = WIRE_OFFER,
         .offer.manifest_bytes = node->blob_size,
         .offer.manifest_sum = node->blob_sum,
+        .offer.flags = node->config.resume ? OFFER_SUMS : 0,
     };
 
     pthread_mutex_lock (&node->lock);
@@ -200,7 +208,8 @@ static int find_chunk (struct down *d)
         struct request *r = &d->wanted[i];
         struct table *t;
 
-        if (r->space == SPACE_PAYLOAD && !atomic_load (&node->ready))
+        if ((r->space == SPACE_PAYLOAD && !atomic_load (&node->ready))
+            || (r->space == SPACE_SUMS && !atomic_load (&node->prepared)))
             continue;
         t = node->tables[r->space];
         if (r->chunk >= t->nchunks) {
@@ -225,13 +234,13 @@ static int begin_chunk (struct down *d)
     if ((i = find_chunk (d)) < 0)
         return errno == EAGAIN ? 0 : -1;
     d->send = d->wanted[i];
-    memmove (&d->wanted[i],
-             &d->wanted[i + 1],
-             (--d->nwanted - i) * sizeof (d->wanted[0]));
     t = node->tables[d->send.space];
     if (d->send.space == SPACE_PAYLOAD
         && !(d->slot = node_load (node, d->send.chunk)))
-        return -1;
+        return errno == EAGAIN ? 0 : -1; /* it will be there again */
+    memmove (&d->wanted[i],
+             &d->wanted[i + 1],
+             (--d->nwanted - i) * sizeof (d->wanted[0]));
     msg.data.space = d->send.space;
     msg.data.chunk = d->send.chunk;
     msg.data.length = table_length (t, d->send.chunk);
@@ -252,6 +261,8 @@ static int send_payload (struct down *d)
 
     if (d->send.space == SPACE_MANIFEST)
         data = node->blob + d->send.chunk * MANIFEST_CHUNK_SIZE;
+    else if (d->send.space == SPACE_SUMS)
+        data = node->tables[SPACE_PAYLOAD]->sums + d->send.chunk * SUMS_CHUNK_SIZE;
     else {
         if (!d->slot && !(d->slot = node_load (node, d->send.chunk)))
             return -1;

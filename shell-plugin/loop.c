@@ -142,8 +142,11 @@ static void bury (struct loop *l)
 static void pump_all (struct loop *l)
 {
     empty_inbox (l);
-    for (struct up *u = l->ups; u; u = u->next)
+    for (struct up *u = l->ups; u; u = u->next) {
         up_pump (u);
+        if (u->scout)
+            up_pump (u->scout);
+    }
     for (struct down *d = l->downs; d; d = d->next) {
         if (!d->dead)
             down_pump (d);
@@ -154,8 +157,10 @@ static void tick (struct loop *l, int64_t now)
 {
     atomic_store (&l->alive_ns, now);
     node_report_alive (l->node);
-    for (struct up *u = l->ups; u; u = u->next)
-        up_tick (u);
+    for (struct up **p = &l->ups; *p; p = &(*p)->next) {
+        up_tick (*p);
+        up_scout (p, now);
+    }
     for (struct down *d = l->downs; d; d = d->next) {
         if (!d->dead)
             down_tick (d);

@@ -28,6 +28,8 @@ struct up {
     struct up *next;
     int tree;
     int via; /* index into the tree's ancestors */
+    int denials; /* one after another; the first of them: */
+    struct fault denial;
     enum {
         UP_IDLE,       /* not connected */
         UP_CONNECTING,
@@ -56,11 +58,37 @@ struct up {
     bool same_machine;
     int pings;
     int64_t ping_ns; /* when the last one was sent, 0: none is open */
+    int64_t pinged_ns; /* when the last one was sent */
     bool offered;
     int64_t offer_offset; /* of the parent's clock */
     int64_t offer_error;
     int64_t best_error; /* of all pings */
     int64_t edge_offset;
+
+    /* scout.c; what the parent said last: */
+    uint64_t parent_have;
+    uint64_t parent_work;
+    uint32_t ahead;
+    uint32_t hops;
+    uint64_t bytes;          /* that have come */
+    uint64_t measured_bytes; /* of these, at the last measurement */
+    int64_t measured_ns;
+    double rate;             /* lately, bytes per second */
+    int64_t behind_ns;       /* since when it looks slow, 0: it does not */
+    int64_t patience_ns;     /* how long that is put up with, at least */
+    struct up *scout;        /* tries another ancestor meanwhile */
+    int64_t moved_ns;        /* when it took the place of another one: */
+    int moved_via;
+    double moved_rate;
+
+    bool is_scout;
+    bool trial_failed;
+    uint64_t trial_left;     /* chunks that it may still ask for */
+    int64_t trial_ns;        /* when it asked for the first one */
+    uint64_t trial_half;     /* bytes, of which the first do not count */
+    int64_t trial_half_ns;   /* when it had those */
+    int64_t trial_end_ns;    /* when it had the last one */
+    int64_t created_ns;
 };
 
 /* The connection to a child. */
@@ -80,6 +108,7 @@ struct down {
     int64_t since_ns;
     bool stranger; /* counts as one of the loop's */
     int rank;
+    int tree;
     bool wants_write;
     bool offer_sent;
     bool digest_sent;
@@ -130,12 +159,30 @@ int loop_rewatch (struct loop *l, int fd, struct handler *h, bool wants_write);
 
 /* up.c */
 struct up *up_create (struct loop *l, int tree);
+int up_rank (struct up *u);
+void up_report_parent (struct up *u);
+/* Leave the parent for another ancestor. */
+void up_go (struct up *u, int via);
 void up_destroy (struct up *u);
 void up_pump (struct up *u);
 /* All of the payload has come, in whatever tree, and the root's digest. */
 bool up_is_done (struct up *u);
 /* Called a few times a second, as down_tick is. */
 void up_tick (struct up *u);
+
+/* receive.c: -1 if the connection is to be given up */
+int up_ask (struct up *u);
+int up_on_data (struct up *u, const struct wire_msg *msg);
+int up_fill (struct up *u); /* 1 when all of the chunk has come */
+int up_land (struct up *u);
+void up_drop_requests (struct up *u);
+/* Chunks of the payload that are asked for at once. */
+int up_window (struct node *node);
+
+/* scout.c: called as up_tick is, with where the connection is linked from. It
+ * may put another one in its place.
+ */
+void up_scout (struct up **up, int64_t now);
 
 /* down.c */
 struct down *down_create (struct loop *l, int fd);

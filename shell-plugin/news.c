@@ -27,8 +27,9 @@ void node_fail (struct node *node, const struct fault *f)
         if (node->fault.rank < 0)
             node->fault.rank = node->config.rank;
     }
-    pthread_mutex_unlock (&node->lock);
     atomic_store (&node->stopping, true);
+    pthread_cond_broadcast (&node->cond);
+    pthread_mutex_unlock (&node->lock);
     node_kick (node, NULL);
     wake_owner (node);
 }
@@ -92,11 +93,29 @@ int node_offer (struct node *node,
     return rc;
 }
 
+static int make_sums (struct node *node, struct fault *f)
+{
+    struct table *t;
+
+    if (!(t = table_create (node->tables[SPACE_PAYLOAD]->nchunks * SUM_SIZE,
+                            SUMS_CHUNK_SIZE,
+                            node->config.stripes,
+                            false)))
+        return fault_set (f, ENOMEM, node->config.rank, "out of memory");
+    node->tables[SPACE_SUMS] = t;
+    atomic_store (&node->prepared, true);
+    return 0;
+}
+
 /* What has to be there before payload can be stored. */
 int node_prepare (struct node *node, struct fault *f)
 {
     struct node_config *c = &node->config;
-    int slots = c->stripes + node->nloops + HELD_SLOTS_MAX + 2;
+    /* for parents and scouts, children, and the threads that go through all */
+    int slots = 2 * c->stripes + node->nloops + HELD_SLOTS_MAX + 4;
+    int flags = (c->overwrite || !c->deliver ? STORE_OVERWRITE : 0)
+                | (c->resume && c->deliver ? STORE_RESUME : 0)
+                | (c->sync && c->deliver ? STORE_SYNC : 0);
 
     if (!(node->tables[SPACE_PAYLOAD] = table_create (node->manifest->bytes,
                                                       node->manifest->chunk_size,
@@ -104,6 +123,8 @@ int node_prepare (struct node *node, struct fault *f)
                                                       node->is_root))
         || !(node->cache = cache_create (slots, node->manifest->chunk_size)))
         return fault_set (f, ENOMEM, c->rank, "out of memory");
+    if (c->resume && make_sums (node, f) < 0)
+        return -1;
     if (node->is_root) {
         int same = 0;
 
@@ -122,8 +143,7 @@ int node_prepare (struct node *node, struct fault *f)
     if (!(node->dest = store_create (node->manifest,
                                      c->destination,
                                      c->tmp,
-                                     c->overwrite || !c->deliver ? STORE_OVERWRITE
-                                                                 : 0,
+                                     flags,
                                      f)))
         return -1;
     return 0;
@@ -142,9 +162,11 @@ void node_manifest_landed (struct node *node, struct loop *self)
         node_fail (node, &f);
     else {
         /* to make many directories takes its time, which is no silence */
-        atomic_store (&node->progress_ns, clock_ns ());
-        atomic_store (&node->ready, true);
-        node_check_received (node);
+        node_progress (node, clock_ns ());
+        if (node->config.resume)
+            node_check_sums (node);
+        else
+            node_set_ready (node, self);
         node_kick (node, self);
     }
 }
@@ -156,9 +178,36 @@ void node_digest (struct node *node, struct sum digest, struct loop *self)
         node->digest = digest;
         atomic_store (&node->digest_known, true);
     }
+    pthread_cond_broadcast (&node->cond);
+    pthread_mutex_unlock (&node->lock);
+    if (node->config.resume)
+        node_check_sums (node);
+    node_check_received (node);
+    node_kick (node, self);
+}
+
+void node_set_ready (struct node *node, struct loop *self)
+{
+    pthread_mutex_lock (&node->lock);
+    atomic_store (&node->ready, true);
+    pthread_cond_broadcast (&node->cond);
     pthread_mutex_unlock (&node->lock);
     node_check_received (node);
     node_kick (node, self);
+}
+
+void node_landed (struct node *node, uint64_t chunk, struct sum sum)
+{
+    bool last = table_land (node->tables[SPACE_PAYLOAD], chunk, sum);
+
+    atomic_fetch_add (&node->work, 1);
+    if (node->config.sha256) { /* it may be what the hasher waits for */
+        pthread_mutex_lock (&node->lock);
+        pthread_cond_broadcast (&node->cond);
+        pthread_mutex_unlock (&node->lock);
+    }
+    if (last)
+        node_check_received (node);
 }
 
 void node_check_received (struct node *node)
@@ -167,7 +216,8 @@ void node_check_received (struct node *node)
     bool news = false;
     bool wrong = false;
 
-    if (!atomic_load (&node->ready) || !atomic_load (&node->digest_known))
+    if (!atomic_load (&node->ready) || !atomic_load (&node->digest_known)
+        || (node->hasher_started && !atomic_load (&node->hashed)))
         return;
     t = node->tables[SPACE_PAYLOAD];
     if (!table_is_complete (t))
@@ -189,6 +239,32 @@ void node_check_received (struct node *node)
         node_mark (node, TIME_VERIFIED, false);
         wake_owner (node);
     }
+}
+
+/* A chunk on disk is not what was written there, or was at the source. The root
+ * cannot get it from anywhere; others can, a few times. Always returns NULL.
+ */
+static struct slot *lose_chunk (struct node *node, uint64_t chunk)
+{
+    struct fault f;
+
+    record_add (node->config.record, bad_chunks, 1);
+    if (!node->is_root
+        && table_lose (node->tables[SPACE_PAYLOAD], chunk) < TABLE_LOSSES_MAX) {
+        node_kick (node, NULL);
+        errno = EAGAIN;
+        return NULL;
+    }
+    if (!node->is_root || store_check_unchanged (node->source, &f) == 0)
+        fault_set (&f,
+                   EBADMSG,
+                   node->config.rank,
+                   "chunk %ju was read back from disk with other contents%s",
+                   (uintmax_t)chunk,
+                   node->is_root ? "" : ", again and again");
+    node_fail (node, &f);
+    errno = f.errnum;
+    return NULL;
 }
 
 struct slot *node_load (struct node *node, uint64_t chunk)
@@ -213,19 +289,14 @@ struct slot *node_load (struct node *node, uint64_t chunk)
     sum = sum_of (slot->data, len);
     if (table_sum (t, chunk, &known)) {
         if (!sum_equal (sum, known)) {
-            if (!node->is_root || store_check_unchanged (node->source, &f) == 0)
-                fault_set (&f,
-                           EBADMSG,
-                           node->config.rank,
-                           "chunk %ju was read back from disk with other "
-                           "contents",
-                           (uintmax_t)chunk);
-            goto error;
+            cache_release (node->cache, slot);
+            return lose_chunk (node, chunk);
         }
     }
     cache_publish (node->cache, slot, chunk);
     if (node->is_root) {
         table_land (t, chunk, sum);
+        atomic_fetch_add (&node->work, 1);
         pthread_mutex_lock (&node->lock);
         pthread_cond_broadcast (&node->cond);
         pthread_mutex_unlock (&node->lock);

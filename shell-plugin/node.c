@@ -110,6 +110,10 @@ static int copy_config (struct node *node, const struct node_config *c)
     node->config.addresses = NULL;
     node->config.key = NULL;
     node->config.id = NULL;
+    if (c->sha256) {
+        memcpy (node->sha256, c->sha256, DIGEST_SIZE);
+        node->config.sha256 = node->sha256;
+    }
     node->config.manifest = NULL;
     node->config.source = NULL;
     node->config.destination = NULL;
@@ -208,7 +212,11 @@ struct node *node_create (const struct node_config *c, struct fault *f)
                 node->has_children = true;
         }
     }
-    node->max_downs = c->stripes * (c->size < 65536 ? c->size : 65536) + 64;
+    for (int s = 0; s < MAX_STRIPES; s++)
+        atomic_init (&node->ahead[s], WIRE_NOBODY);
+    /* children, and scouts of others' children, and strangers */
+    node->max_downs = 2 * c->stripes * (c->size < 65536 ? c->size : 65536)
+                      + 2 * STRANGERS_MAX * MAX_WORKERS;
     if (!(node->tls = tls_create (node->key, f)))
         goto error;
     OPENSSL_cleanse (node->key, sizeof (node->key));
@@ -238,6 +246,8 @@ int node_start (struct node *node, struct fault *f)
         if (node_prepare (node, f) < 0 || root_setup (node, f) < 0)
             return -1;
     }
+    if (digest_start (node, f) < 0)
+        return -1;
     node_mark (node, TIME_STARTED, false);
     node->config.record->state = RECORD_RUNNING;
     for (int i = 0; i < node->nloops; i++) {
@@ -298,6 +308,8 @@ void node_destroy (struct node *node)
         for (int i = 0; i < node->nloops; i++)
             loop_stop (&node->loops[i]);
         root_stop (node);
+        resume_stop (node);
+        digest_stop (node);
         for (int i = 0; i < node->nloops; i++)
             loop_cleanup (&node->loops[i]);
         free (node->loops);
@@ -308,8 +320,8 @@ void node_destroy (struct node *node)
         free (node->paths);
         store_destroy (node->dest);
         store_destroy (node->source);
-        table_destroy (node->tables[SPACE_MANIFEST]);
-        table_destroy (node->tables[SPACE_PAYLOAD]);
+        for (int i = 0; i < SPACE_COUNT; i++)
+            table_destroy (node->tables[i]);
         cache_destroy (node->cache);
         manifest_destroy (node->manifest);
         free (node->blob);

@@ -21,9 +21,14 @@
 #include "tls.h"
 
 #define MANIFEST_CHUNK_SIZE 65536
+/* of the list of all checksums: small, so that the root can pass it on while it
+ * makes it
+ */
+#define SUMS_CHUNK_SIZE 4096
 /* slots that connections may hold on to while they send a chunk */
 #define HELD_SLOTS_MAX 8
 #define MAX_WORKERS 16
+#define DIGEST_SIZE 32
 /* connections of a loop that have not shown the key yet: the oldest makes room
  */
 #define STRANGERS_MAX 64
@@ -57,6 +62,7 @@ struct node {
     struct path *paths;        /* per tree */
     unsigned char key[TLS_KEY_SIZE];
     unsigned char id[WIRE_ID_SIZE];
+    unsigned char sha256[DIGEST_SIZE];
     uint64_t machine;
     struct tls *tls;
     int event_fd;
@@ -79,15 +85,24 @@ struct node {
     /* Set once; what they announce is set before. */
     _Atomic bool offered;      /* blob_size, tables[SPACE_MANIFEST] */
     _Atomic bool clock_known;  /* clock_offset, clock_error */
+    _Atomic bool prepared;     /* resume only: tables[SPACE_SUMS] */
     _Atomic bool ready;        /* the rest of the above */
     _Atomic bool digest_known; /* digest */
     _Atomic bool stopping;
     struct sum digest;
 
     _Atomic int64_t progress_ns; /* when something came last */
+    _Atomic uint64_t work;       /* changes while this rank gets on */
+    _Atomic uint64_t ahead[MAX_STRIPES]; /* scout.c: what a pong says of it */
     _Atomic int held_slots;
     _Atomic int ndowns;
     _Atomic int strangers; /* of these, in all loops and on the way there */
+
+    pthread_t checker; /* resume.c */
+    bool checker_started;
+    pthread_t hasher;  /* digest.c */
+    bool hasher_started;
+    _Atomic bool hashed;
 
     /* root only */
     pthread_t summer;
@@ -113,6 +128,15 @@ void node_fail (struct node *node, const struct fault *f);
 void node_failf (struct node *node, int errnum, const char *fmt, ...)
     __attribute__ ((format (printf, 3, 4)));
 void node_kick (struct node *node, struct loop *self);
+/* Something has come, or was done. */
+static inline void node_progress (struct node *node, int64_t now)
+{
+    atomic_store_explicit (&node->progress_ns, now, memory_order_relaxed);
+}
+/* Payload can be stored, and asked for. */
+void node_set_ready (struct node *node, struct loop *self);
+/* A chunk of the payload is there. */
+void node_landed (struct node *node, uint64_t chunk, struct sum sum);
 int node_offer (struct node *node,
                 uint64_t manifest_bytes,
                 struct sum manifest_sum,
@@ -124,8 +148,22 @@ void node_manifest_landed (struct node *node, struct loop *self);
 void node_digest (struct node *node, struct sum digest, struct loop *self);
 /* See whether that was all. */
 void node_check_received (struct node *node);
-/* The whole of a chunk that is on disk, or in memory; verified. */
+/* The whole of a chunk that is on disk, or in memory; verified. NULL with errno
+ * = EAGAIN if it was damaged, and is fetched again.
+ */
 struct slot *node_load (struct node *node, uint64_t chunk);
+/* resume.c: with config.resume, take over what is there already */
+/* The list of checksums may be complete: then go on. */
+void node_check_sums (struct node *node);
+void resume_stop (struct node *node);
+/* Keep what stands at the destination (1), or begin the temporary name (0). */
+int resume_open (struct node *node, struct fault *f);
+/* Is a chunk there, from before? 1 if so, and it is where it belongs. */
+int resume_find (struct node *node, uint64_t chunk, void *buf, struct fault *f);
+
+/* digest.c: with config.sha256, check the whole against it */
+int digest_start (struct node *node, struct fault *f);
+void digest_stop (struct node *node);
 
 /* report.c */
 void node_mark (struct node *node, enum node_time what, bool again);

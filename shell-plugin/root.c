@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -71,8 +72,25 @@ static bool wait_chunk (struct node *node, uint64_t chunk, uint64_t *idle)
     return !atomic_load (&node->stopping);
 }
 
-/* Every chunk's checksum becomes known when it is first read for a child. See
- * that this comes to an end, then tell everybody what the whole must come to.
+/* Pass on a part of the list of checksums as soon as it is complete. */
+static void land_sums (struct node *node, uint64_t chunk)
+{
+    struct table *t = node->tables[SPACE_PAYLOAD];
+    uint64_t part = chunk / (SUMS_CHUNK_SIZE / SUM_SIZE);
+    uint32_t length = table_length (node->tables[SPACE_SUMS], part);
+
+    if ((chunk + 1) % (SUMS_CHUNK_SIZE / SUM_SIZE) == 0
+        || chunk + 1 == t->nchunks) {
+        table_land (node->tables[SPACE_SUMS],
+                    part,
+                    sum_of (t->sums + part * SUMS_CHUNK_SIZE, length));
+        node_kick (node, NULL);
+    }
+}
+
+/* Every chunk's checksum becomes known when it is first read for a child, or,
+ * where all of them are asked for, at once. See that this comes to an end, then
+ * tell everybody what the whole must come to.
  */
 static void *summer_run (void *arg)
 {
@@ -85,13 +103,16 @@ static void *summer_run (void *arg)
         struct slot *slot;
         struct sum sum;
 
-        if (!wait_chunk (node, c, &idle))
+        if (node->config.resume ? atomic_load (&node->stopping)
+                                : !wait_chunk (node, c, &idle))
             return NULL;
-        if (table_sum (t, c, &sum))
-            continue;
-        if (!(slot = node_load (node, c)))
-            return NULL;
-        cache_release (node->cache, slot);
+        if (!table_sum (t, c, &sum)) {
+            if (!(slot = node_load (node, c)))
+                return NULL;
+            cache_release (node->cache, slot);
+        }
+        if (node->config.resume)
+            land_sums (node, c);
     }
     if (store_check_unchanged (node->source, &f) < 0)
         node_fail (node, &f);
@@ -100,31 +121,78 @@ static void *summer_run (void *arg)
     return NULL;
 }
 
+static int copy_chunk (struct node *node, uint64_t chunk, struct fault *f)
+{
+    struct table *t = node->tables[SPACE_PAYLOAD];
+    struct slot *slot;
+    int rc;
+
+    if (!(slot = node_load (node, chunk)))
+        return -1;
+    rc = store_write (node->dest,
+                      chunk * t->chunk_size,
+                      slot->data,
+                      table_length (t, chunk),
+                      f);
+    cache_release (node->cache, slot);
+    if (rc < 0)
+        node_fail (node, f);
+    return rc;
+}
+
+static int copy_all (struct node *node, struct fault *f)
+{
+    struct table *t = node->tables[SPACE_PAYLOAD];
+    uint64_t idle = UINT64_MAX;
+
+    for (uint64_t c = 0; c < t->nchunks; c++) {
+        if (!wait_chunk (node, c, &idle) || copy_chunk (node, c, f) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The same, once all checksums are known, of what is not there yet. */
+static int copy_rest (struct node *node, struct fault *f)
+{
+    struct table *t = node->tables[SPACE_PAYLOAD];
+    unsigned char *buf = NULL;
+    int rc;
+
+    pthread_mutex_lock (&node->lock);
+    while (!atomic_load (&node->digest_known) && !atomic_load (&node->stopping))
+        pthread_cond_wait (&node->cond, &node->lock);
+    pthread_mutex_unlock (&node->lock);
+    if (atomic_load (&node->stopping))
+        return -1;
+    if ((rc = resume_open (node, f)) == 0 && !(buf = malloc (t->chunk_size)))
+        rc = fault_set (f, ENOMEM, 0, "out of memory");
+    if (rc < 0)
+        node_fail (node, f);
+    for (uint64_t c = 0; rc == 0 && c < t->nchunks; c++) {
+        int found;
+
+        if (atomic_load (&node->stopping))
+            rc = -1;
+        else if ((found = resume_find (node, c, buf, f)) < 0) {
+            node_fail (node, f);
+            rc = -1;
+        }
+        else if (found == 0)
+            rc = copy_chunk (node, c, f);
+    }
+    free (buf);
+    return rc < 0 ? -1 : 0;
+}
+
 /* The root's own copy, when it is among those that keep the data. */
 static void *copier_run (void *arg)
 {
     struct node *node = arg;
-    struct table *t = node->tables[SPACE_PAYLOAD];
     struct fault f;
-    uint64_t idle = UINT64_MAX;
 
-    for (uint64_t c = 0; c < t->nchunks; c++) {
-        struct slot *slot;
-        int rc;
-
-        if (!wait_chunk (node, c, &idle) || !(slot = node_load (node, c)))
-            return NULL;
-        rc = store_write (node->dest,
-                          c * t->chunk_size,
-                          slot->data,
-                          table_length (t, c),
-                          &f);
-        cache_release (node->cache, slot);
-        if (rc < 0) {
-            node_fail (node, &f);
-            return NULL;
-        }
-    }
+    if ((node->config.resume ? copy_rest (node, &f) : copy_all (node, &f)) < 0)
+        return NULL;
     pthread_mutex_lock (&node->lock);
     node->copied = true;
     pthread_mutex_unlock (&node->lock);

@@ -5,13 +5,15 @@
 
 #include "bytes.h"
 
-#define SUM_SIZE 16
-
+/* A chunk's state, and what else is known of it. */
 enum {
     LACKING = 0,
     ASKED = 1,
     HELD = 2,   /* there, checksum not known */
     LANDED = 3, /* there, with its checksum */
+    STATE = 3,
+    EXPECTED = 4, /* its checksum is known before it comes */
+    LOST = 8,     /* how often, in two bits */
 };
 
 struct table *table_create (uint64_t bytes,
@@ -31,14 +33,17 @@ struct table *table_create (uint64_t bytes,
     t->stripes = stripes;
     if (!(t->state = calloc (n + 1, sizeof (*t->state)))
         || !(t->sums = calloc (n + 1, SUM_SIZE))
-        || !(t->cursors = calloc (stripes, sizeof (*t->cursors)))) {
+        || !(t->cursors = calloc (stripes, sizeof (*t->cursors)))
+        || !(t->held = calloc (stripes, sizeof (*t->held)))) {
         table_destroy (t);
         return NULL;
     }
     for (uint64_t c = 0; held && c < n; c++)
         atomic_init (&t->state[c], HELD);
-    for (int s = 0; s < stripes; s++)
+    for (int s = 0; s < stripes; s++) {
         t->cursors[s] = s;
+        atomic_init (&t->held[s], held ? table_chunks (t, s) : 0);
+    }
     return t;
 }
 
@@ -49,18 +54,32 @@ void table_destroy (struct table *t)
         free ((void *)t->state);
         free (t->sums);
         free (t->cursors);
+        free ((void *)t->held);
         free (t);
     }
 }
 
-static uint8_t get_state (struct table *t, uint64_t chunk)
+uint64_t table_chunks (const struct table *t, int tree)
+{
+    return t->nchunks / t->stripes + ((uint64_t)tree < t->nchunks % t->stripes);
+}
+
+static uint8_t get_all (struct table *t, uint64_t chunk)
 {
     return atomic_load_explicit (&t->state[chunk], memory_order_acquire);
 }
 
+static uint8_t get_state (struct table *t, uint64_t chunk)
+{
+    return get_all (t, chunk) & STATE;
+}
+
+/* With the lock held, as all of the writers. */
 static void set_state (struct table *t, uint64_t chunk, uint8_t state)
 {
-    atomic_store_explicit (&t->state[chunk], state, memory_order_release);
+    uint8_t rest = get_all (t, chunk) & ~STATE;
+
+    atomic_store_explicit (&t->state[chunk], rest | state, memory_order_release);
 }
 
 bool table_take (struct table *t, int tree, uint64_t *chunk)
@@ -83,28 +102,92 @@ bool table_take (struct table *t, int tree, uint64_t *chunk)
     return found;
 }
 
-void table_return (struct table *t, uint64_t chunk)
+/* With the lock held. */
+static void make_lacking (struct table *t, uint64_t chunk)
 {
     int tree = chunk % t->stripes;
 
+    set_state (t, chunk, LACKING);
+    if (chunk < t->cursors[tree])
+        t->cursors[tree] = chunk;
+}
+
+void table_return (struct table *t, uint64_t chunk)
+{
     pthread_mutex_lock (&t->lock);
-    if (get_state (t, chunk) == ASKED) {
-        set_state (t, chunk, LACKING);
-        if (chunk < t->cursors[tree])
-            t->cursors[tree] = chunk;
+    if (get_state (t, chunk) == ASKED)
+        make_lacking (t, chunk);
+    pthread_mutex_unlock (&t->lock);
+}
+
+void table_claim (struct table *t)
+{
+    pthread_mutex_lock (&t->lock);
+    for (uint64_t c = 0; c < t->nchunks; c++)
+        set_state (t, c, ASKED);
+    pthread_mutex_unlock (&t->lock);
+}
+
+void table_expect (struct table *t)
+{
+    pthread_mutex_lock (&t->lock);
+    for (uint64_t c = 0; c < t->nchunks; c++)
+        atomic_fetch_or (&t->state[c], EXPECTED);
+    pthread_mutex_unlock (&t->lock);
+}
+
+struct sum table_expected (const struct table *t, uint64_t chunk)
+{
+    return (struct sum){
+        .lo = get64 (t->sums + SUM_SIZE * chunk),
+        .hi = get64 (t->sums + SUM_SIZE * chunk + 8),
+    };
+}
+
+bool table_accepts (struct table *t, uint64_t chunk, struct sum sum)
+{
+    return !(get_all (t, chunk) & EXPECTED) || sum_equal (sum, table_expected (t, chunk));
+}
+
+int table_lose (struct table *t, uint64_t chunk)
+{
+    int losses;
+
+    pthread_mutex_lock (&t->lock);
+    losses = get_all (t, chunk) / LOST;
+    if (get_state (t, chunk) == LANDED) {
+        if (losses < TABLE_LOSSES_MAX)
+            losses++;
+        atomic_store (&t->state[chunk], losses * LOST | EXPECTED | LANDED);
+        make_lacking (t, chunk);
+        t->summed--;
+        atomic_fetch_sub (&t->held[chunk % t->stripes], 1);
     }
     pthread_mutex_unlock (&t->lock);
+    return losses;
+}
+
+bool table_was_lost (struct table *t, uint64_t chunk)
+{
+    return get_all (t, chunk) / LOST > 0;
 }
 
 bool table_land (struct table *t, uint64_t chunk, struct sum sum)
 {
     bool last = false;
+    uint8_t state;
 
     pthread_mutex_lock (&t->lock);
-    if (get_state (t, chunk) != LANDED) {
-        put64 (t->sums + SUM_SIZE * chunk, sum.lo);
-        put64 (t->sums + SUM_SIZE * chunk + 8, sum.hi);
+    state = get_state (t, chunk);
+    if (state != LANDED) {
+        /* who expects it may be reading it */
+        if (!(get_all (t, chunk) & EXPECTED)) {
+            put64 (t->sums + SUM_SIZE * chunk, sum.lo);
+            put64 (t->sums + SUM_SIZE * chunk + 8, sum.hi);
+        }
         set_state (t, chunk, LANDED);
+        if (state != HELD)
+            atomic_fetch_add (&t->held[chunk % t->stripes], 1);
         last = ++t->summed == t->nchunks;
     }
     pthread_mutex_unlock (&t->lock);
@@ -116,13 +199,17 @@ bool table_has (struct table *t, uint64_t chunk)
     return get_state (t, chunk) >= HELD;
 }
 
+uint64_t table_held (struct table *t, int tree)
+{
+    return atomic_load_explicit (&t->held[tree], memory_order_relaxed);
+}
+
 bool table_sum (struct table *t, uint64_t chunk, struct sum *sum)
 {
     if (get_state (t, chunk) != LANDED)
         return false;
     /* written before the state was, and never again */
-    sum->lo = get64 (t->sums + SUM_SIZE * chunk);
-    sum->hi = get64 (t->sums + SUM_SIZE * chunk + 8);
+    *sum = table_expected (t, chunk);
     return true;
 }
 

@@ -1,11 +1,11 @@
-/* up.c - get chunks from the parent in one tree
+/* up.c - the connection to the parent in one tree
  *
- * The chunks that are lacking are asked for one by one, a window of them at a
- * time. When the parent is lost, what was asked of it is lacking again, and
- * the next ancestor is asked in the same way: a first transfer and a repaired
- * one do not differ.
+ * When the parent is lost, what was asked of it is lacking again, and the next
+ * ancestor is asked in the same way: a first transfer and a repaired one do not
+ * differ.
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -14,9 +14,10 @@
 #include "clock.h"
 #include "loop.h"
 
+/* The first few follow one another, to measure the clocks. */
 #define PINGS 4
+#define PING_NS 250000000
 #define RETRY_NS 100000000 /* before all ancestors are tried again */
-#define WINDOW_BYTES (8 << 20)
 
 /* An ancestor of which nothing has come for this part of the time limit, and at
  * least for so long, not even the answer to a ping, hangs, or its network does:
@@ -30,7 +31,7 @@ static struct path *up_path (struct up *u)
     return &u->loop->node->paths[u->tree];
 }
 
-static int up_rank (struct up *u)
+int up_rank (struct up *u)
 {
     return up_path (u)->ancestors[u->via].rank;
 }
@@ -43,28 +44,43 @@ bool up_is_done (struct up *u)
            && table_is_complete (node->tables[SPACE_PAYLOAD]);
 }
 
-static void drop_requests (struct up *u)
-{
-    struct node *node = u->loop->node;
-
-    for (int i = 0; i < u->nasked; i++)
-        table_return (node->tables[u->asked[i].space], u->asked[i].chunk);
-    u->nasked = 0;
-    if (u->fill_slot)
-        cache_release (node->cache, u->fill_slot);
-    u->fill_slot = NULL;
-    u->filling = false;
-}
-
 static void disconnect (struct up *u)
 {
-    drop_requests (u);
+    up_drop_requests (u);
     conn_close (&u->conn);
     u->state = UP_IDLE;
     u->wants_write = false;
     u->offered = false;
     u->pings = 0;
     u->ping_ns = 0;
+}
+
+void up_go (struct up *u, int via)
+{
+    disconnect (u);
+    u->via = via;
+    u->loop->again = true;
+}
+
+/* Somebody is there who is no rank of this broadcast, or says that we are none.
+ * It may be that only he is wrong, and stands where an ancestor stood; but if
+ * all of them say so, another try cannot help.
+ */
+static void be_denied (struct up *u, int errnum, const char *fmt, ...)
+    __attribute__ ((format (printf, 3, 4)));
+
+static void be_denied (struct up *u, int errnum, const char *fmt, ...)
+{
+    struct node *node = u->loop->node;
+    va_list ap;
+
+    if (u->denials++ == 0) {
+        va_start (ap, fmt);
+        fault_vset (&u->denial, errnum, node->config.rank, fmt, ap);
+        va_end (ap);
+    }
+    if (u->denials == up_path (u)->count && !u->is_scout)
+        node_fail (node, &u->denial);
 }
 
 /* The connection is lost, for the reason in errno: go on with the next
@@ -75,14 +91,15 @@ static void lose (struct up *u)
 {
     struct node *node = u->loop->node;
 
-    if (errno == EACCES && u->state == UP_HANDSHAKE) {
-        node_failf (node,
-                    EACCES,
-                    "rank %d does not have the key of this broadcast",
-                    up_rank (u));
-    }
+    if (errno == EACCES && u->state == UP_HANDSHAKE)
+        be_denied (u,
+                   EACCES,
+                   "rank %d does not have the key of this broadcast",
+                   up_rank (u));
     disconnect (u);
-    if (up_is_done (u))
+    if (u->is_scout)
+        u->trial_failed = true;
+    if (u->is_scout || up_is_done (u))
         return;
     record_add (node->config.record, retries, 1);
     if (++u->via == up_path (u)->count) {
@@ -126,13 +143,19 @@ static int up_connect (struct up *u)
         return -1;
     }
     conn_set_limit (&u->conn, node->config.timeout);
-    __atomic_store_n (&node->config.record->parents[u->tree],
-                      a->rank,
-                      __ATOMIC_RELAXED);
+    if (!u->is_scout)
+        up_report_parent (u);
     u->state = UP_CONNECTING;
     u->heard_ns = clock_ns ();
     u->wants_write = true;
     return loop_watch (u->loop, fd, &u->handler, true);
+}
+
+void up_report_parent (struct up *u)
+{
+    __atomic_store_n (&u->loop->node->config.record->parents[u->tree],
+                      up_rank (u),
+                      __ATOMIC_RELAXED);
 }
 
 static int send_hello (struct up *u)
@@ -154,7 +177,7 @@ static int send_ping (struct up *u)
 {
     struct wire_msg msg = { .type = WIRE_PING, .ping.sent = clock_ns () };
 
-    u->ping_ns = msg.ping.sent;
+    u->ping_ns = u->pinged_ns = msg.ping.sent;
     u->pings++;
     return conn_queue (&u->conn, &msg);
 }
@@ -164,11 +187,7 @@ static int on_welcome (struct up *u, const struct wire_msg *msg)
     struct node *node = u->loop->node;
 
     if (msg->type == WIRE_REFUSE) {
-        node_failf (node,
-                    EPERM,
-                    "rank %d refused: %s",
-                    up_rank (u),
-                    msg->refuse.text);
+        be_denied (u, EPERM, "rank %d refused: %s", up_rank (u), msg->refuse.text);
         errno = EPERM;
         return -1;
     }
@@ -186,6 +205,7 @@ static int on_welcome (struct up *u, const struct wire_msg *msg)
     u->same_machine = msg->welcome.machine == node->machine
                       && !node->config.measure_clock;
     u->best_error = -1;
+    u->denials = 0;
     u->state = UP_RUNNING;
     node_mark (node, TIME_CONNECTED, false);
     return send_ping (u);
@@ -232,6 +252,12 @@ static int on_pong (struct up *u, const struct wire_msg *msg)
         u->edge_offset = msg->pong.seen - (msg->pong.sent + error);
     }
     set_clock (u);
+    if (msg->pong.work != u->parent_work)
+        node_progress (u->loop->node, clock_ns ());
+    u->parent_work = msg->pong.work;
+    u->parent_have = msg->pong.have;
+    u->ahead = msg->pong.ahead;
+    u->hops = msg->pong.hops;
     return u->pings < PINGS ? send_ping (u) : 0;
 }
 
@@ -245,117 +271,15 @@ static int on_offer (struct up *u, const struct wire_msg *msg)
     u->offered = true;
     u->offer_offset = msg->offer.clock_offset;
     u->offer_error = msg->offer.clock_error;
+    if (!(msg->offer.flags & OFFER_SUMS) != !u->loop->node->config.resume) {
+        errno = EPROTO;
+        return -1;
+    }
     set_clock (u);
     return node_offer (u->loop->node,
                        msg->offer.manifest_bytes,
                        msg->offer.manifest_sum,
                        u->loop);
-}
-
-static int on_data (struct up *u, const struct wire_msg *msg)
-{
-    struct node *node = u->loop->node;
-    int i;
-
-    for (i = 0; i < u->nasked; i++) {
-        if (u->asked[i].space == msg->data.space
-            && u->asked[i].chunk == msg->data.chunk)
-            break;
-    }
-    if (i == u->nasked
-        || msg->data.length
-               != table_length (node->tables[msg->data.space],
-                                msg->data.chunk)) {
-        errno = EPROTO;
-        return -1;
-    }
-    u->fill = u->asked[i];
-    u->fill_sum = msg->data.sum;
-    u->fill_length = msg->data.length;
-    u->fill_have = 0;
-    if (u->fill.space == SPACE_MANIFEST)
-        u->fill_data = node->blob + u->fill.chunk * MANIFEST_CHUNK_SIZE;
-    else {
-        u->fill_slot = cache_take (node->cache);
-        u->fill_data = u->fill_slot->data;
-        node_mark (node, TIME_FIRST_BYTE, false);
-    }
-    u->filling = true;
-    return 0;
-}
-
-/* 1 when the payload is complete. */
-static int fill (struct up *u)
-{
-    struct node *node = u->loop->node;
-
-    while (u->fill_have < u->fill_length) {
-        ssize_t n = conn_read (&u->conn,
-                               u->fill_data + u->fill_have,
-                               u->fill_length - u->fill_have);
-
-        if (n <= 0)
-            return n;
-        u->fill_have += n;
-        u->heard_ns = clock_ns ();
-        atomic_store_explicit (&node->progress_ns,
-                               u->heard_ns,
-                               memory_order_relaxed);
-    }
-    return 1;
-}
-
-static int land_payload (struct up *u)
-{
-    struct node *node = u->loop->node;
-    struct record *r = node->config.record;
-    struct fault f;
-
-    if (store_write (node->dest,
-                     u->fill.chunk * node->manifest->chunk_size,
-                     u->fill_data,
-                     u->fill_length,
-                     &f)
-        < 0) {
-        node_fail (node, &f);
-        errno = f.errnum;
-        return -1;
-    }
-    cache_publish (node->cache, u->fill_slot, u->fill.chunk);
-    cache_release (node->cache, u->fill_slot);
-    u->fill_slot = NULL;
-    record_add (r, bytes_in, u->fill_length);
-    record_add (r, chunks_in, 1);
-    node_mark (node, TIME_LAST_BYTE, true);
-    if (table_land (node->tables[SPACE_PAYLOAD], u->fill.chunk, u->fill_sum))
-        node_check_received (node);
-    node_kick (node, u->loop);
-    return 0;
-}
-
-static int land (struct up *u)
-{
-    struct node *node = u->loop->node;
-
-    u->filling = false;
-    if (!sum_equal (sum_of (u->fill_data, u->fill_length), u->fill_sum)) {
-        record_add (node->config.record, bad_chunks, 1);
-        errno = EBADMSG;
-        return -1;
-    }
-    for (int i = 0; i < u->nasked; i++) {
-        if (u->asked[i].space == u->fill.space
-            && u->asked[i].chunk == u->fill.chunk) {
-            u->asked[i] = u->asked[--u->nasked];
-            break;
-        }
-    }
-    if (u->fill.space == SPACE_PAYLOAD)
-        return land_payload (u);
-    if (table_land (node->tables[SPACE_MANIFEST], u->fill.chunk, u->fill_sum))
-        node_manifest_landed (node, u->loop);
-    node_kick (node, u->loop);
-    return 0;
 }
 
 static int on_message (struct up *u, const struct wire_msg *msg)
@@ -366,7 +290,7 @@ static int on_message (struct up *u, const struct wire_msg *msg)
         case WIRE_OFFER:
             return on_offer (u, msg);
         case WIRE_DATA:
-            return on_data (u, msg);
+            return up_on_data (u, msg);
         case WIRE_DIGEST:
             node_digest (u->loop->node, msg->digest.sum, u->loop);
             return 0;
@@ -374,36 +298,6 @@ static int on_message (struct up *u, const struct wire_msg *msg)
             errno = EPROTO;
             return -1;
     }
-}
-
-/* Keep the window full. */
-static int ask (struct up *u)
-{
-    struct node *node = u->loop->node;
-    int space = SPACE_MANIFEST;
-
-    if (!u->offered)
-        return 0;
-    if (atomic_load (&node->ready)) {
-        space = SPACE_PAYLOAD;
-        u->window = WINDOW_BYTES / node->manifest->chunk_size;
-        if (u->window < 4)
-            u->window = 4;
-        if (u->window > WIRE_WINDOW_MAX)
-            u->window = WIRE_WINDOW_MAX;
-    }
-    while (u->nasked < u->window) {
-        struct wire_msg msg = { .type = WIRE_GET, .get.space = space };
-
-        if (!table_take (node->tables[space], u->tree, &msg.get.chunk))
-            break;
-        u->asked[u->nasked].space = space;
-        u->asked[u->nasked].chunk = msg.get.chunk;
-        u->nasked++;
-        if (conn_queue (&u->conn, &msg) < 0)
-            return -1;
-    }
-    return 0;
 }
 
 /* 1 while there may be more, 2 when a chunk has landed, 0 when it has to wait. */
@@ -428,8 +322,8 @@ static int step (struct up *u)
             return rc;
         case UP_RUNNING:
             if (u->filling) {
-                if ((rc = fill (u)) > 0)
-                    rc = land (u) < 0 ? -1 : 2;
+                if ((rc = up_fill (u)) > 0)
+                    rc = up_land (u) < 0 ? -1 : 2;
             }
             else if ((rc = conn_receive (&u->conn, &msg)) > 0)
                 rc = on_message (u, &msg) < 0 ? -1 : 1;
@@ -443,13 +337,13 @@ void up_pump (struct up *u)
 {
     int rc;
 
-    if (u->state == UP_IDLE && !up_is_done (u) && clock_ns () >= u->retry_ns
-        && up_connect (u) < 0)
+    if (u->state == UP_IDLE && !u->trial_failed && !up_is_done (u)
+        && clock_ns () >= u->retry_ns && up_connect (u) < 0)
         lose (u);
     if (u->state == UP_IDLE || u->state == UP_CONNECTING)
         return;
     do {
-        rc = ask (u);
+        rc = up_ask (u);
         if (rc == 0 && u->state >= UP_GREETING) {
             if ((rc = conn_flush (&u->conn)) >= 0)
                 watch (u, rc == 0);
@@ -504,7 +398,8 @@ static void check_heard (struct up *u)
         errno = ETIMEDOUT;
         lose (u);
     }
-    else if (u->state == UP_RUNNING && quiet > hung / 3 && u->ping_ns == 0) {
+    else if (u->state == UP_RUNNING && u->ping_ns == 0
+             && clock_ns () - u->pinged_ns > PING_NS) {
         if (send_ping (u) < 0)
             lose (u);
         else
@@ -521,12 +416,16 @@ void up_tick (struct up *u)
 
     if (up_is_done (u))
         return;
-    if (quiet > node->config.timeout * 1e9)
-        node_failf (node,
-                    ETIMEDOUT,
-                    "nothing has come from rank %d for %.0f seconds",
-                    up_rank (u),
-                    node->config.timeout);
+    if (quiet > node->config.timeout * 1e9) {
+        if (u->denials > 0)
+            node_fail (node, &u->denial);
+        else
+            node_failf (node,
+                        ETIMEDOUT,
+                        "nothing has come from rank %d for %.0f seconds",
+                        up_rank (u),
+                        node->config.timeout);
+    }
     else if (u->state == UP_IDLE)
         up_pump (u);
     else
@@ -544,12 +443,14 @@ struct up *up_create (struct loop *l, int tree)
     u->tree = tree;
     u->conn.fd = -1;
     u->window = 4;
+    u->ahead = WIRE_NOBODY;
     return u;
 }
 
 void up_destroy (struct up *u)
 {
     if (u) {
+        up_destroy (u->scout);
         disconnect (u);
         free (u);
     }

@@ -48,6 +48,8 @@ static void create_node (struct cluster *c, int rank)
         .encrypt = cc->encrypt,
         .deliver = !(cc->relays >> rank & 1),
         .overwrite = cc->overwrite,
+        .resume = cc->resume,
+        .sha256 = cc->sha256,
         .measure_clock = 1,
         .destination = c->dests[rank],
         .tmp = tmp,

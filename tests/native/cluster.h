@@ -19,6 +19,8 @@ struct cluster_config {
     int overwrite;
     uint32_t chunk_size;
     double timeout;       /* seconds; 30 if 0 */
+    int resume;
+    const unsigned char *sha256; /* NULL, or 32 bytes */
     uint32_t relays;      /* a bit for each rank that keeps nothing */
     uint32_t left_out;    /* a bit for each rank that is not made a node */
     uint32_t wrong_key;

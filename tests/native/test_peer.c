@@ -292,6 +292,7 @@ enum lie {
     LIE_CLOCK,    /* a time that cannot be */
     LIE_OFFER,    /* a manifest that nobody could hold */
     LIE_COUNT,
+    LIE_NONE,
 };
 
 struct parent {
@@ -299,6 +300,9 @@ struct parent {
     int rank;
     int listener;
     enum lie lie;
+    int delay_us; /* before each chunk of the payload */
+    uint64_t have; /* as it says */
+    uint32_t ahead;
     pthread_t thread;
     bool served; /* it came so far that it could lie */
 };
@@ -321,6 +325,7 @@ static bool send_chunk (struct peer *p, struct parent *par, const struct wire_ms
 
         must (fd >= 0 && pread (fd, data, len, get->get.chunk * CHUNK) == CHUNK);
         close (fd);
+        usleep (par->delay_us);
         par->served = true;
     }
     msg.data.space = get->get.space;
@@ -364,7 +369,11 @@ static void serve (struct peer *p, struct parent *par)
         if (msg.type == WIRE_PING) {
             struct wire_msg pong = {
                 .type = WIRE_PONG,
-                .pong = { msg.ping.sent, node_clock_ns (), 0, 0, WIRE_NOBODY, 0 },
+                .pong.sent = msg.ping.sent,
+                .pong.seen = node_clock_ns (),
+                .pong.have = par->have,
+                .pong.ahead = par->ahead,
+                .pong.hops = 1,
             };
 
             if (par->lie == LIE_CLOCK) {
@@ -405,7 +414,7 @@ static void test_bad_parent (const char *dir)
     cc.n = 3;
     cc.left_out = 1 << 1;
     for (int lie = 0; lie < LIE_COUNT; lie++) {
-        struct parent par = { .rank = 1, .lie = lie };
+        struct parent par = { .rank = 1, .lie = lie, .ahead = WIRE_NOBODY };
         struct cluster *c;
 
         cc.dest = path ("%s/out-%d-%%d", dir, lie);
@@ -426,6 +435,54 @@ static void test_bad_parent (const char *dir)
     }
 }
 
+/* A parent that is slow is left for the root: when it has much that comes
+ * slowly, when it says that the root is far ahead of it; and it is not when
+ * nobody is.
+ */
+static void test_slow_parent (const char *dir)
+{
+    struct cluster_config cc = base (dir);
+
+    make_file (cc.source, 1000 * CHUNK, 1);
+    cc.n = 3;
+    cc.left_out = 1 << 1;
+    for (int kind = 0; kind < 3; kind++) {
+        struct parent par = {
+            .rank = 1,
+            .lie = LIE_NONE,
+            .delay_us = 10000,
+            .have = kind == 0 ? 1000 : 0,
+            .ahead = kind == 1 ? 0 : WIRE_NOBODY,
+        };
+        struct cluster *c;
+
+        cc.dest = path ("%s/out-%d-%%d", dir, kind);
+        c = par.c = cluster_create (&cc);
+        par.listener = c->listeners[1];
+        must (pthread_create (&par.thread, NULL, parent_run, &par) == 0);
+        cluster_start_all (c);
+        if (kind == 2) {
+            struct pollfd fd = { .fd = node_fd (c->nodes[2]), .events = POLLIN };
+
+            ok (poll (&fd, 1, 3000) == 0);
+            ok (c->records[2].moves == 0 && c->records[2].parents[0] == 1);
+        }
+        else {
+            cluster_wait (c);
+            cluster_publish (c);
+            cluster_end_all (c);
+            ok (cluster_is_delivered (c, 2));
+            ok (c->records[2].moves == 1 && c->records[2].retries == 0);
+            ok (c->records[2].parents[0] == 0);
+            ok (c->records[2].bytes_in == 1000 * CHUNK);
+            ok (c->records[0].bytes_out > 0);
+        }
+        cluster_end_all (c);
+        must (pthread_join (par.thread, NULL) == 0);
+        cluster_destroy (c);
+    }
+}
+
 int main (void)
 {
     run (test_good_child);
@@ -433,5 +490,6 @@ int main (void)
     run (test_garbage);
     run (test_flood);
     run (test_bad_parent);
+    run (test_slow_parent);
     return check_end ();
 }

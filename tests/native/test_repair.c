@@ -265,8 +265,8 @@ static void test_changed (const char *dir)
     ok (count_names (dir) == 2);
 }
 
-/* What a rank serves is not what it got: it says so, and its child does not
- * count it.
+/* What a rank reads back is not what it wrote: it gets that again, and passes on
+ * nothing else.
  */
 static void test_disk_lies (const char *dir)
 {
@@ -290,18 +290,15 @@ static void test_disk_lies (const char *dir)
     ok (c->rc[1] == 0);
     write_at (tmp, 0, 100 * CHUNK, 9);
     cluster_start (c, 2);
-    while (c->rc[2] == 1) {
-        struct pollfd fd = { .fd = node_fd (c->nodes[2]), .events = POLLIN };
-
-        must (poll (&fd, 1, 20000) == 1);
-        c->rc[2] = node_seal (c->nodes[2], &c->faults[2]);
-    }
-    ok (node_seal (c->nodes[1], &c->faults[1]) < 0);
-    ok_fault (&c->faults[1], EBADMSG, "was read back from disk with other contents");
-    ok (node_publish (c->nodes[2], &c->faults[2]) == 0);
+    cluster_wait (c);
+    cluster_publish (c);
     cluster_end_all (c);
-    ok (same_tree (cc.source, c->dests[2]));
-    ok (c->records[2].retries == 1 && c->records[2].bad_chunks == 0);
+    ok (cluster_is_delivered (c, 1) && cluster_is_delivered (c, 2));
+    /* some may still have been in memory */
+    ok (c->records[1].bad_chunks > 50 && c->records[1].bad_chunks <= 100);
+    ok (c->records[1].bytes_in == (200 + c->records[1].bad_chunks) * CHUNK);
+    ok (c->records[2].retries == 0 && c->records[2].bad_chunks == 0);
+    ok (c->records[2].bytes_in == 200 * CHUNK);
     cluster_destroy (c);
 }
 
