@@ -63,6 +63,7 @@ SOURCES = [
     "store_alike.c",
     "store_seal.c",
     "store_publish.c",
+    "store_sync.c",
     "store_contents.c",
     "table.c",
     "cache.c",

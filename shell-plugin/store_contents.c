@@ -129,7 +129,8 @@ static int move_all (struct store *st, unsigned char *moves, struct fault *f)
 
         if (store_is_moved (st, i) && e->type != ENTRY_LINK
             && store_mode (st, e) != e->mode
-            && fchmodat (st->parentfd, manifest_name (st->m, i), e->mode, AT_SYMLINK_NOFOLLOW) < 0)
+            && store_set_mode (st, st->parentfd, manifest_name (st->m, i), e->mode)
+                   < 0)
             return store_fail (st, i, f, NULL);
     }
     return 0;
@@ -154,6 +155,7 @@ int store_contents_publish (struct store *st, struct fault *f)
     st->published = true;
     if (dup3 (st->parentfd, st->here->topfd, O_CLOEXEC) < 0) /* to go on reading */
         return store_fail (st, 0, f, NULL);
+    rc = store_sync_name (st, f);
     if (remove_at (st->parentfd, st->tmp) < 0) {
         char what[256];
 
@@ -164,5 +166,5 @@ int store_contents_publish (struct store *st, struct fault *f)
                   st->tmp);
         return store_fail (st, 0, f, what);
     }
-    return 0;
+    return rc;
 }

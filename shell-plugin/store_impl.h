@@ -134,6 +134,12 @@ int extra_each (const struct extra *x,
                 uint32_t dir,
                 int (*fn) (int dirfd, const char *name));
 
+/* store_sync.c: nothing is done without STORE_SYNC. */
+int store_sync_data (struct store *st, struct fault *f);
+int store_sync_name (struct store *st, struct fault *f);
+/* Set a final mode, which need not allow to open it. */
+int store_set_mode (struct store *st, int dirfd, const char *name, mode_t mode);
+
 /* store_contents.c: both say why in 'f'. */
 int store_contents_check (struct store *st, struct fault *f);
 int store_contents_publish (struct store *st, struct fault *f);

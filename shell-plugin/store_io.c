@@ -139,7 +139,14 @@ static int part_write (struct place *pl,
 {
     if (whole)
         return write_whole (pl->st, &pl->st->m->entries[p->s->entry], fd, p->buf);
-    return write_full (fd, p->buf, p->len, p->offset);
+    if (write_full (fd, p->buf, p->len, p->offset) < 0)
+        return -1;
+    /* let the disk begin: 600 MiB from memory were on a fast one after 0.27 s,
+     * and else after 0.35 s
+     */
+    if (pl->st->sync)
+        (void)sync_file_range (fd, p->offset, p->len, SYNC_FILE_RANGE_WRITE);
+    return 0;
 }
 
 /* Another descriptor of the same file, to write to it, whoever has its name. */

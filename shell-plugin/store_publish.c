@@ -14,14 +14,14 @@ static int set_final_mode (struct store *st, uint32_t index)
     int fd;
     int rc;
 
-    if (index == 0)
-        return fchmod (st->here->topfd, e->mode);
+    if (index == 0) {
+        if (fchmod (st->here->topfd, e->mode) < 0)
+            return -1;
+        return st->sync ? fsync (st->here->topfd) : 0;
+    }
     if ((fd = place_dir (st->here, e->parent)) < 0)
         return -1;
-    rc = fchmodat (fd,
-                   manifest_name (st->m, index),
-                   e->mode,
-                   AT_SYMLINK_NOFOLLOW);
+    rc = store_set_mode (st, fd, manifest_name (st->m, index), e->mode);
     place_dir_done (st->here, e->parent);
     return rc;
 }
@@ -91,6 +91,7 @@ static int take_name (struct store *st, bool *replaced)
 static int publish_name (struct store *st, struct fault *f)
 {
     bool replaced;
+    int rc;
 
     if (take_name (st, &replaced) < 0)
         return store_fail (st,
@@ -98,8 +99,9 @@ static int publish_name (struct store *st, struct fault *f)
                            f,
                            errno == EEXIST ? STORE_EXISTS : NULL);
     st->published = true;
+    rc = store_sync_name (st, f); /* before what it replaced is gone */
     if (!replaced)
-        return 0;
+        return rc;
     /* if we are killed now, the next run may know it for what nobody needs */
     if (st->resume)
         (void)fchmodat (st->parentfd,
@@ -116,7 +118,7 @@ static int publish_name (struct store *st, struct fault *f)
                   st->tmp);
         return store_fail (st, 0, f, what);
     }
-    return 0;
+    return rc;
 }
 
 static int publish (struct store *st, struct fault *f)
@@ -128,7 +130,7 @@ static int publish (struct store *st, struct fault *f)
     else if (st->kept) {
         st->published = true;
         partial_remove_others (st, NULL);
-        return 0;
+        return store_sync_name (st, f);
     }
     else if (store_is_contents (st))
         rc = store_contents_publish (st, f);

@@ -135,7 +135,8 @@ int store_seal (struct store *st, struct fault *f)
 
     pthread_mutex_lock (&st->lock);
     atomic_store (&st->sealed, true);
-    rc = seal_all (st, f);
+    if ((rc = seal_all (st, f)) == 0)
+        rc = store_sync_data (st, f);
     pthread_mutex_unlock (&st->lock);
     return rc;
 }
