@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "openat.h"
 #include "store_impl.h"
 
 static int fail (struct fault *f, const char *dest, const char *what)
@@ -19,7 +20,7 @@ static int fail (struct fault *f, const char *dest, const char *what)
                -1,
                "destination %s: %s",
                fault_path (path, dest, ""),
-               what ? what : strerror (errnum));
+               what ? what : open_error (errnum));
     if (f)
         f->kind = FAULT_DESTINATION;
     return -1;

@@ -19,14 +19,16 @@
 static DIR *open_dir (int dirfd, const char *name)
 {
     int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    struct stat sb;
     DIR *dir;
     int fd;
 
     if ((fd = openat (dirfd, name, flags)) < 0
-        && (errno != EACCES || fchmodat (dirfd, name, 0700, 0) < 0
+        && (errno != EACCES || fchmodat (dirfd, name, 0700, AT_SYMLINK_NOFOLLOW) < 0
             || (fd = openat (dirfd, name, flags)) < 0))
         return NULL;
-    (void)fchmod (fd, 0700);
+    if (fstat (fd, &sb) == 0 && (sb.st_mode & 0700) != 0700)
+        (void)fchmod (fd, 0700);
     if (!(dir = fdopendir (fd)))
         close (fd);
     return dir;
@@ -53,7 +55,7 @@ static int move_up (int topfd, int dirfd, const char *name, unsigned long *count
         snprintf (new, sizeof (new), "%lu", (*counter)++);
         if (renameat (dirfd, name, topfd, new) == 0)
             return 0;
-        if (errno == EACCES && fchmodat (dirfd, name, 0700, 0) == 0
+        if (errno == EACCES && fchmodat (dirfd, name, 0700, AT_SYMLINK_NOFOLLOW) == 0
             && renameat (dirfd, name, topfd, new) == 0)
             return 0;
         if (errno != ENOTEMPTY && errno != EEXIST && errno != ENOTDIR)

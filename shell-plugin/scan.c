@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "openat.h"
+
 struct scan {
     struct manifest *m;
     const char *path;
@@ -29,7 +31,8 @@ static int fail (struct scan *s, const char *rel, const char *what)
     char path[FAULT_PATH_SIZE];
 
     if (!what)
-        what = errno == ESTALE ? "changed while it was read" : strerror (errno);
+        what = errno == ESTALE ? "changed while it was read"
+                               : open_error (errno);
     fault_set (s->f,
                errno,
                -1,
@@ -234,9 +237,8 @@ static int scan_dir (struct scan *s, uint32_t entry)
 
     if (manifest_path (s->m, entry, rel, sizeof (rel)) < 0)
         return fail (s, manifest_name (s->m, entry), "its path is too long");
-    if ((fd = openat (s->topfd,
-                      *rel ? rel : ".",
-                      O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0
+    if ((fd = open_below (s->topfd, *rel ? rel : ".", O_RDONLY | O_DIRECTORY))
+            < 0
         || (listfd = fcntl (fd, F_DUPFD_CLOEXEC, 0)) < 0) {
         rc = fail (s, rel, NULL);
         if (fd >= 0)

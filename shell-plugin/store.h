@@ -34,7 +34,8 @@ enum store_flag {
  * the new name. If the payload is a directory without a name, then it is what
  * the directory 'dest' holds: if 'dest' exists, what stands in the payload's
  * top is moved into it, all or nothing, and its own mode and time are left
- * alone. 'tmp' is the temporary name, one component.
+ * alone. 'tmp' is the temporary name, one component; STORE_RESUME has its own,
+ * which follows from the payload and the final name.
  */
 struct store *store_create (const struct manifest *m,
                             const char *dest,
@@ -59,7 +60,10 @@ enum recall {
     RECALL_FINAL,
 };
 
-/* Make the temporary name, or take over that of an interrupted run. */
+/* Make the temporary name, or take over that of an interrupted run: put in order
+ * what stands in it, and keep others from it. EBUSY: another broadcast is at
+ * work in it.
+ */
 int store_begin (struct store *st, struct fault *f);
 /* What has the final name has the same names, kinds, sizes and link targets? */
 bool store_is_alike (struct store *st);
@@ -68,7 +72,7 @@ bool store_is_alike (struct store *st);
  */
 void store_keep (struct store *st);
 /* Payload bytes [offset, offset + len) as they stand there: 1, or 0 if they are
- * not all there, or cannot be read.
+ * not all there, or cannot be read. What nobody wrote to yet is not there.
  */
 int store_recall (struct store *st,
                   enum recall from,

@@ -66,15 +66,15 @@ static int move_plain (struct store *st, uint32_t index, enum move *move)
             errno = EEXIST;
             return -1;
         }
-        if (renameat (st->parentfd, name, st->topfd, aside) < 0)
+        if (renameat (st->parentfd, name, st->here->topfd, aside) < 0)
             return -1;
         *move = MOVE_ASIDE;
     }
-    if (renameat (st->topfd, name, st->parentfd, name) == 0)
+    if (renameat (st->here->topfd, name, st->parentfd, name) == 0)
         return 0;
     saved_errno = errno;
     if (*move == MOVE_ASIDE)
-        (void)renameat (st->topfd, aside, st->parentfd, name);
+        (void)renameat (st->here->topfd, aside, st->parentfd, name);
     errno = saved_errno;
     return -1;
 }
@@ -85,10 +85,10 @@ static int move_in (struct store *st, uint32_t index, enum move *move)
     int rc;
 
     *move = MOVE_NEW;
-    rc = renameat2 (st->topfd, name, st->parentfd, name, RENAME_NOREPLACE);
+    rc = renameat2 (st->here->topfd, name, st->parentfd, name, RENAME_NOREPLACE);
     if (rc < 0 && errno == EEXIST && st->overwrite) {
         *move = MOVE_EXCHANGED;
-        rc = renameat2 (st->topfd, name, st->parentfd, name, RENAME_EXCHANGE);
+        rc = renameat2 (st->here->topfd, name, st->parentfd, name, RENAME_EXCHANGE);
     }
     if (rc < 0 && store_is_unsupported (errno))
         rc = move_plain (st, index, move);
@@ -103,12 +103,12 @@ static void move_back (struct store *st, uint32_t index, enum move move)
     char aside[NAME_MAX + 1];
 
     if (move == MOVE_EXCHANGED)
-        (void)renameat2 (st->topfd, name, st->parentfd, name, RENAME_EXCHANGE);
+        (void)renameat2 (st->here->topfd, name, st->parentfd, name, RENAME_EXCHANGE);
     else if (move != MOVE_NONE)
-        (void)renameat (st->parentfd, name, st->topfd, name);
+        (void)renameat (st->parentfd, name, st->here->topfd, name);
     if (move == MOVE_ASIDE) {
         aside_name (st, index, aside);
-        (void)renameat (st->topfd, aside, st->parentfd, name);
+        (void)renameat (st->here->topfd, aside, st->parentfd, name);
     }
 }
 
@@ -129,7 +129,8 @@ static int move_all (struct store *st, unsigned char *moves, struct fault *f)
 
         if (store_is_moved (st, i) && e->type != ENTRY_LINK
             && store_mode (st, e) != e->mode
-            && fchmodat (st->parentfd, manifest_name (st->m, i), e->mode, 0) < 0)
+            && store_set_mode (st, st->parentfd, manifest_name (st->m, i), e->mode)
+                   < 0)
             return store_fail (st, i, f, NULL);
     }
     return 0;
@@ -152,8 +153,9 @@ int store_contents_publish (struct store *st, struct fault *f)
     if (rc < 0)
         return -1;
     st->published = true;
-    if (dup3 (st->parentfd, st->topfd, O_CLOEXEC) < 0) /* to go on reading */
+    if (dup3 (st->parentfd, st->here->topfd, O_CLOEXEC) < 0) /* to go on reading */
         return store_fail (st, 0, f, NULL);
+    rc = store_sync_name (st, f);
     if (remove_at (st->parentfd, st->tmp) < 0) {
         char what[256];
 
@@ -164,5 +166,5 @@ int store_contents_publish (struct store *st, struct fault *f)
                   st->tmp);
         return store_fail (st, 0, f, what);
     }
-    return 0;
+    return rc;
 }

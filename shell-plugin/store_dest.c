@@ -45,12 +45,12 @@ static int check_room (struct store *st, struct fault *f)
         return store_fail (st, 0, f, NULL);
     avail = (uint64_t)vfs.f_bavail * vfs.f_frsize;
     /* some file systems do not know how much they have */
-    if (vfs.f_blocks == 0 || avail >= st->m->bytes)
+    if (vfs.f_blocks == 0 || avail + st->have >= st->m->bytes)
         return 0;
     snprintf (what,
               sizeof (what),
               "no space left on device: %llu bytes needed, %llu free",
-              (unsigned long long)st->m->bytes,
+              (unsigned long long)(st->m->bytes - st->have),
               (unsigned long long)avail);
     errno = ENOSPC;
     return store_fail (st, 0, f, what);
@@ -81,47 +81,52 @@ static int check_free (struct store *st, struct fault *f)
     return store_fail (st, 0, f, STORE_EXISTS);
 }
 
-static int set_times (int dirfd, const char *name, const struct entry *e)
+static int create_file (int dirfd, const char *name, uint64_t size)
 {
-    struct timespec times[2] = {
-        { .tv_nsec = UTIME_OMIT },
-        { .tv_sec = e->mtime, .tv_nsec = e->mtime_ns },
-    };
-
-    return utimensat (dirfd, name, times, AT_SYMLINK_NOFOLLOW);
-}
-
-/* Everything but the files that are written in one go. */
-static int create_entry (struct store *st, uint32_t index)
-{
-    const struct entry *e = &st->m->entries[index];
-    char rel[PATH_MAX];
     int fd;
 
-    if (e->type == ENTRY_FILE && store_is_whole (st, e))
-        return 0;
-    if (manifest_path (st->m, index, rel, sizeof (rel)) < 0)
-        return -1;
-    if (e->type == ENTRY_DIR)
-        return mkdirat (st->topfd, rel, 0700);
-    if (e->type == ENTRY_LINK) {
-        if (symlinkat (st->m->strings + e->target, st->topfd, rel) < 0)
-            return -1;
-        return set_times (st->topfd, rel, e);
-    }
-    if ((fd = openat (st->topfd,
-                      rel,
+    if ((fd = openat (dirfd,
+                      name,
                       O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
                       0600))
         < 0)
         return -1;
-    if (ftruncate (fd, e->size) < 0) {
+    if (ftruncate (fd, size) < 0) {
         int saved_errno = errno;
         close (fd);
         errno = saved_errno;
         return -1;
     }
     return close (fd);
+}
+
+static int create_in (struct store *st, const struct entry *e, int dirfd)
+{
+    const char *name = st->m->strings + e->name;
+    struct store_times times = store_times_of (e);
+
+    if (e->type == ENTRY_DIR)
+        return mkdirat (dirfd, name, 0700);
+    if (e->type == ENTRY_FILE)
+        return create_file (dirfd, name, e->size);
+    if (symlinkat (st->m->strings + e->target, dirfd, name) < 0)
+        return -1;
+    return utimensat (dirfd, name, times.t, AT_SYMLINK_NOFOLLOW);
+}
+
+int store_create_entry (struct store *st, uint32_t index)
+{
+    const struct entry *e = &st->m->entries[index];
+    int fd;
+    int rc;
+
+    if (e->type == ENTRY_FILE && store_is_whole (st, e))
+        return 0;
+    if ((fd = place_dir (st->here, e->parent)) < 0)
+        return -1;
+    rc = create_in (st, e, fd);
+    place_dir_done (st->here, e->parent);
+    return rc;
 }
 
 static int create_top (struct store *st)
@@ -132,19 +137,29 @@ static int create_top (struct store *st)
         if (mkdirat (st->parentfd, st->tmp, 0700) < 0)
             return -1;
         st->created = true;
-        st->topfd = openat (st->parentfd,
-                            st->tmp,
-                            O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        return st->topfd < 0 ? -1 : 0;
+        st->here->topfd = openat (st->parentfd,
+                                  st->tmp,
+                                  O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        return st->here->topfd < 0 ? -1 : 0;
     }
-    if ((st->topfd = openat (st->parentfd,
-                             st->tmp,
-                             O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                             0600))
+    if ((st->here->topfd = openat (st->parentfd,
+                                   st->tmp,
+                                   O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW
+                                       | O_CLOEXEC,
+                                   0600))
         < 0)
         return -1;
     st->created = true;
-    return ftruncate (st->topfd, top->size);
+    return ftruncate (st->here->topfd, top->size);
+}
+
+static int create_entries (struct store *st, struct fault *f)
+{
+    for (uint32_t i = 1; i < st->m->nentries; i++) {
+        if (store_create_entry (st, i) < 0)
+            return store_fail (st, i, f, NULL);
+    }
+    return 0;
 }
 
 /* If 'dest' is the directory that receives the payload, messages are about the
@@ -182,6 +197,27 @@ static int name_paths (struct store *st, const char *dest)
     return 0;
 }
 
+/* What has the final name, to look at. */
+static int open_final (struct store *st)
+{
+    const struct entry *top = &st->m->entries[0];
+    struct stat sb;
+
+    if (!(st->final = place_create (st, PLACE_FOUND)))
+        return -1;
+    st->final->topfd = openat (st->parentfd,
+                               store_is_contents (st) ? "." : st->name,
+                               O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+                                   | (top->type == ENTRY_DIR ? O_DIRECTORY : 0));
+    if (st->final->topfd >= 0
+        && (top->type == ENTRY_DIR
+            || (fstat (st->final->topfd, &sb) == 0 && S_ISREG (sb.st_mode))))
+        return 0;
+    place_destroy (st->final);
+    st->final = NULL;
+    return 0; /* not there, or not what could be of use */
+}
+
 struct store *store_create (const struct manifest *m,
                             const char *dest,
                             const char *tmp,
@@ -190,12 +226,15 @@ struct store *store_create (const struct manifest *m,
 {
     struct store *st;
 
-    if (!(st = store_alloc (m, dest)) || !(st->tmp = strdup (tmp))) {
+    if (!(st = store_alloc (m, dest))
+        || !(st->here = place_create (st, PLACE_MADE))) {
         fault_set (f, ENOMEM, -1, "out of memory");
         goto error;
     }
     st->writing = true;
     st->overwrite = flags & STORE_OVERWRITE;
+    st->resume = flags & STORE_RESUME;
+    st->sync = flags & STORE_SYNC;
     if ((st->parentfd = dest_resolve (dest,
                                       manifest_name (m, 0),
                                       m->entries[0].type == ENTRY_DIR,
@@ -203,201 +242,54 @@ struct store *store_create (const struct manifest *m,
                                       f))
         < 0)
         goto error;
-    if (name_paths (st, dest) < 0) {
+    if (!(st->tmp = st->resume ? partial_name (m, st->name) : strdup (tmp))
+        || name_paths (st, dest) < 0 || (st->resume && open_final (st) < 0)) {
         fault_set (f, ENOMEM, -1, "out of memory");
         goto error;
     }
+    st->umask = get_umask (st->parentfd);
+    if (st->resume)
+        return st;
     if (check_free (st, f) < 0 || check_room (st, f) < 0)
         goto error;
-    st->umask = get_umask (st->parentfd);
     if (create_top (st) < 0) {
         store_fail (st, 0, f, NULL);
         goto error;
     }
-    for (uint32_t i = 1; i < m->nentries; i++) {
-        if (create_entry (st, i) < 0) {
-            store_fail (st, i, f, NULL);
-            goto error;
-        }
-    }
+    if (create_entries (st, f) < 0)
+        goto error;
     return st;
 error:
     store_destroy (st);
     return NULL;
 }
 
-/* To close any of its descriptors makes a network file system write what it
- * has of a file, and say if it could not.
- */
-static int flush (int fd)
+/* Make the top, or take over one. */
+static int begin_top (struct store *st, struct fault *f)
 {
-    int copy = fcntl (fd, F_DUPFD_CLOEXEC, 0);
+    int rc;
 
-    return copy < 0 ? -1 : close (copy);
-}
-
-/* Files in one chunk are complete since they were written. */
-static int seal_file (struct store *st, uint32_t index)
-{
-    const struct entry *e = &st->m->entries[index];
-    struct stat sb;
-    struct timespec times[2] = {
-        { .tv_nsec = UTIME_OMIT },
-        { .tv_sec = e->mtime, .tv_nsec = e->mtime_ns },
-    };
-    int fd;
-    int rc = -1;
-
-    if (index != 0 && store_is_whole (st, e))
-        return 0;
-    if ((fd = index == 0 ? st->topfd : fdcache_acquire (st->files, index)) < 0)
-        return -1;
-    if (fstat (fd, &sb) == 0) {
-        if ((uint64_t)sb.st_size != e->size)
-            errno = EIO;
-        else if (fchmod (fd, store_mode (st, e)) == 0 && futimens (fd, times) == 0
-                 && flush (fd) == 0)
-            rc = 0;
-    }
-    if (index != 0)
-        fdcache_release (st->files, index);
-    return rc;
-}
-
-static int seal_dir (struct store *st, uint32_t index)
-{
-    const struct entry *e = &st->m->entries[index];
-    char rel[PATH_MAX];
-
-    if (index == 0) {
-        struct timespec times[2] = {
-            { .tv_nsec = UTIME_OMIT },
-            { .tv_sec = e->mtime, .tv_nsec = e->mtime_ns },
-        };
-        if (store_is_contents (st))
-            return 0; /* it stays behind */
-        if (fchmod (st->topfd, store_mode (st, e)) < 0)
+    while ((rc = partial_open (st, f)) == 0) {
+        partial_remove_others (st, st->tmp);
+        if (check_room (st, f) < 0)
             return -1;
-        return futimens (st->topfd, times);
+        if (partial_make (st) == 0)
+            return 0;
+        if (errno != EEXIST)
+            return store_fail (st, 0, f, NULL);
     }
-    if (manifest_path (st->m, index, rel, sizeof (rel)) < 0
-        || fchmodat (st->topfd, rel, store_mode (st, e), 0) < 0)
+    if (rc < 0)
         return -1;
-    return set_times (st->topfd, rel, e);
-}
-
-int store_seal (struct store *st, struct fault *f)
-{
-    const struct manifest *m = st->m;
-
-    atomic_store (&st->sealed, true);
-    for (uint32_t i = 0; i < m->nentries; i++) {
-        if (m->entries[i].type == ENTRY_FILE && seal_file (st, i) < 0)
-            return store_fail (st, i, f, NULL);
-    }
-    if (fdcache_check (st->files) < 0)
-        return store_fail (st, 0, f, NULL);
-    /* a directory after all that it holds: that sets its time, and needs it
-     * writable
-     */
-    for (uint32_t i = m->nentries; i-- > 0;) {
-        if (m->entries[i].type == ENTRY_DIR && seal_dir (st, i) < 0)
-            return store_fail (st, i, f, NULL);
-    }
+    st->created = st->taken = st->lasting = true;
     return 0;
 }
 
-/* Take away what only the owner of a copy has: contents may come first, as
- * they stand later in the list. What is moved gets its own afterwards.
- */
-static int set_final_modes (struct store *st)
+int store_begin (struct store *st, struct fault *f)
 {
-    char rel[PATH_MAX];
-
-    for (uint32_t i = st->m->nentries; i-- > 0;) {
-        const struct entry *e = &st->m->entries[i];
-
-        if (e->type == ENTRY_LINK || store_mode (st, e) == e->mode
-            || store_is_moved (st, i))
-            continue;
-        if (i == 0) {
-            if (!store_is_contents (st) && fchmod (st->topfd, e->mode) < 0)
-                return -1;
-        }
-        else if (manifest_path (st->m, i, rel, sizeof (rel)) < 0
-                 || fchmodat (st->topfd, rel, e->mode, 0) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-/* For file systems without renameat2: nearly as good, but not atomic. */
-static int rename_plain (struct store *st)
-{
-    struct stat sb;
-
-    if (fstatat (st->parentfd, st->name, &sb, AT_SYMLINK_NOFOLLOW) == 0) {
-        if (!st->overwrite) {
-            errno = EEXIST;
-            return -1;
-        }
-        if ((S_ISDIR (sb.st_mode) || st->m->entries[0].type == ENTRY_DIR)
-            && remove_at (st->parentfd, st->name) < 0)
-            return -1;
-    }
-    return renameat (st->parentfd, st->tmp, st->parentfd, st->name);
-}
-
-static int rename_with (struct store *st, unsigned int flags)
-{
-    return renameat2 (st->parentfd, st->tmp, st->parentfd, st->name, flags);
-}
-
-bool store_is_unsupported (int errnum)
-{
-    /* EXDEV: an overlay cannot exchange what stands in a lower layer */
-    return errnum == EINVAL || errnum == ENOSYS || errnum == ENOTSUP
-           || errnum == EXDEV;
-}
-
-/* Give the name to the new one; *replaced if what had it is now under 'tmp'. */
-static int take_name (struct store *st, bool *replaced)
-{
-    int rc = rename_with (st, RENAME_NOREPLACE);
-
-    *replaced = false;
-    if (rc < 0 && errno == EEXIST && st->overwrite) {
-        rc = rename_with (st, RENAME_EXCHANGE);
-        *replaced = rc == 0;
-    }
-    if (rc < 0 && store_is_unsupported (errno))
-        rc = rename_plain (st);
-    return rc;
-}
-
-int store_publish (struct store *st, struct fault *f)
-{
-    bool replaced;
-
-    if (set_final_modes (st) < 0)
-        return store_fail (st, 0, f, NULL);
-    if (store_is_contents (st))
-        return store_contents_publish (st, f);
-    if (take_name (st, &replaced) < 0)
-        return store_fail (st,
-                           0,
-                           f,
-                           errno == EEXIST ? STORE_EXISTS : NULL);
-    st->published = true;
-    if (replaced && remove_at (st->parentfd, st->tmp) < 0) {
-        char what[256];
-
-        snprintf (what,
-                  sizeof (what),
-                  "was replaced, but what stood there cannot be removed: it is "
-                  "beside it, as %.100s",
-                  st->tmp);
-        return store_fail (st, 0, f, what);
-    }
+    if (check_free (st, f) < 0 || begin_top (st, f) < 0
+        || (st->taken ? partial_take_over (st, f) < 0 || check_room (st, f) < 0
+                      : create_entries (st, f) < 0))
+        return -1;
+    st->lasting = true;
     return 0;
 }
