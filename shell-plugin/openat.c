@@ -58,7 +58,7 @@ int open_below (int topfd, const char *path, int flags)
 {
     static _Atomic bool missing;
     struct open_how how = {
-        .flags = flags | O_NOFOLLOW | O_CLOEXEC,
+        .flags = flags | O_CLOEXEC, /* O_NOFOLLOW would make it ENOTDIR */
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
     };
     int fd;

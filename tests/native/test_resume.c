@@ -268,11 +268,14 @@ static void test_not_published (const char *dir)
         const char *src = path ("%s/%s", dir, files[i]);
         const char *out = path ("%s/out-%d", dir, i);
         struct run r;
+        struct stat sb;
 
         start (&r, src, out);
         ok (begin (&r));
         fetch_lacking (&r, count_chunks (&r));
         ok (store_seal (r.to, &r.f) == 0);
+        ok (stat (store_tmp_path (r.to), &sb) == 0
+            && (sb.st_mode & 0777) == (i ? 0700 : 0600));
         make_file (out, 5, 1);
         ok (store_publish (r.to, &r.f) < 0);
         ok_fault (&r.f, EEXIST, "exists: remove it");
@@ -377,6 +380,9 @@ static void test_differs (const char *dir)
     differs (src, in, "hole");
     must (unlink (path ("%s/run", out)) == 0 && mkfifo (path ("%s/run", out), 0600) == 0);
     differs (src, in, "pipe");
+    must (unlink (path ("%s/sub/read-only", out)) == 0
+          && mkfifo (path ("%s/sub/read-only", out), 0600) == 0);
+    differs (src, in, "pipe where a large file was");
     must (unlink (path ("%s/run", out)) == 0
           && symlink (path ("%s/run", src), path ("%s/run", out)) == 0);
     differs (src, in, "link to the right file");
@@ -700,7 +706,7 @@ static void test_room (const char *dir)
     struct run r;
 
     make_dir (small);
-    if (mount ("none", small, "tmpfs", 0, "size=256k") < 0) {
+    if (mount ("none", small, "tmpfs", 0, "size=200k") < 0) {
         check_skip ("full disks: cannot mount a tmpfs here");
         return;
     }
