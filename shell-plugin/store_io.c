@@ -158,18 +158,23 @@ static int reopen (int fd)
     return open (name, O_WRONLY | O_CLOEXEC);
 }
 
-/* Write to a file that may be complete, and leave its mode and time. */
+/* Write to a file that may be complete, and leave its mode. Whatever damaged it
+ * may have changed its time.
+ */
 static int write_again (const struct store *st, const struct part *p, int fd)
 {
+    const struct entry *e = &st->m->entries[p->s->entry];
     struct stat sb;
-    struct timespec times[2] = { { .tv_nsec = UTIME_OMIT } };
+    struct timespec times[2] = {
+        { .tv_nsec = UTIME_OMIT },
+        { .tv_sec = e->mtime, .tv_nsec = e->mtime_ns },
+    };
     mode_t mode;
     int out;
     int rc = -1;
 
     if (fstat (fd, &sb) < 0)
         return -1;
-    times[1] = sb.st_mtim;
     mode = sb.st_mode & 07777;
     if (!(mode & S_IWUSR) && fchmod (fd, mode | S_IWUSR) < 0)
         return -1;
