@@ -25,6 +25,7 @@ HEADERS = [
     "simulate.h",
     "record.h",
     "store.h",
+    "conceal.h",
     "node.h",
 ]
 SOURCES = [
@@ -70,6 +71,7 @@ SOURCES = [
     "report.c",
     "node.c",
     "payload.c",
+    "conceal.c",
 ]
 
 FLAGS = [
