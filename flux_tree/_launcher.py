@@ -23,9 +23,10 @@ from flux_tree._ranks import Shared, ready, report, run_rank
 
 __all__ = ["main"]
 
-# how long other ranks are given to say what went wrong for them, and to end
+# how long other ranks are given to say what went wrong for them, to end, and to die
 SETTLE_S = 0.2
 GRACE_S = 10.0
+KILL_S = 5.0
 #: How often the ranks are looked at, seconds; they say some times a second that they are at work.
 WATCH_S = 0.25
 
@@ -87,8 +88,8 @@ class Launcher:
                 try:
                     signal.set_wakeup_fd(-1)
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                    # the ends of the pipes that only this process may hold
-                    for fd in (self.cancel_w, self.status_r, *self.gate_writers.values(), 0):
+                    # the ends of the pipes that only this process may hold, and where it answers
+                    for fd in (self.cancel_w, self.status_r, *self.gate_writers.values(), 0, 1):
                         os.close(fd)
                     for other in self.shared.listeners:
                         if other != rank:
@@ -210,18 +211,18 @@ class Launcher:
     def end(self) -> None:
         """End the ranks that still run, and remove what those have left that could not."""
         if self.failed:
-            self.settle(SETTLE_S)
+            self.settle(SETTLE_S, self.pids)
             for pid, rank in list(self.pids.items()):
                 # others may have noticed first, but this is why
                 if time.monotonic() - self.heard[rank] > self.timeout / 2:
                     self.kill(pid)
         self.cancelled = True
         os.close(self.cancel_w)
-        self.settle(GRACE_S)
+        self.settle(GRACE_S, self.pids)
         for pid in list(self.pids):
             os.kill(pid, signal.SIGKILL)
             self.hung[pid] = self.pids.pop(pid)
-        self.settle(GRACE_S)
+        self.settle(KILL_S, self.hung)
         for rank in self.ranks:
             # where a rank waits for a disk although it was killed, this process would wait as well
             if self.shared.records[rank].state != lib.RECORD_COMPLETE and (
@@ -229,10 +230,10 @@ class Launcher:
             ):
                 self.shared.discard(rank)
 
-    def settle(self, seconds: float) -> None:
-        """Wait for ranks to end, for so long at most."""
+    def settle(self, seconds: float, pids: dict[int, int]) -> None:
+        """Wait for those ranks to end, for so long at most."""
         deadline = time.monotonic() + seconds
-        while (self.pids or self.hung) and time.monotonic() < deadline:
+        while pids and time.monotonic() < deadline:
             self.reap()
             time.sleep(0.01)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
+import subprocess
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -88,8 +90,10 @@ VICTIMS = [
 ]
 
 
-@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSTOP])
-@pytest.mark.parametrize(("strategy", "victims"), VICTIMS)
+@pytest.mark.parametrize(
+    ("sig", "strategy", "victims"),
+    [(signal.SIGKILL, *v) for v in VICTIMS] + [(signal.SIGSTOP, *v) for v in VICTIMS[1::2]],
+)
 def test_the_others_go_on(source, to, strategy, victims, sig):
     strike = Strike(sig, *victims, at=some(0.2))
     result = send(source, to, strategy, 7, strike, on_failure="continue")
@@ -253,6 +257,46 @@ def test_a_pause_is_no_failure(source, to):
     check_copies(source, to, range(5))
 
 
+@pytest.fixture
+def disk(to, tmp_path):
+    """A file system of its own, for rank 2, that can be frozen."""
+    image = tmp_path / "image"
+    with image.open("wb") as f:
+        f.truncate(4 * SIZE)
+    (to / "2").mkdir()
+    for command in (["mkfs.ext4", "-q", image], ["mount", "-o", "loop", image, to / "2"]):
+        if not shutil.which(command[0]) or subprocess.run(command).returncode != 0:
+            pytest.skip("file systems cannot be made and mounted here")
+    yield to / "2"
+    subprocess.run(["fsfreeze", "-u", to / "2"], check=False, capture_output=True)
+    subprocess.run(["umount", to / "2"], check=True)
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("on_failure", ["abort", "continue"])
+def test_a_disk_that_hangs(source, to, disk, on_failure):
+    """Not even SIGKILL ends a rank that waits for it; nobody waits for the rank."""
+    frozen = []
+
+    def progress(records):
+        if not frozen and some(0.2)(records):
+            frozen.append(subprocess.run(["fsfreeze", "-f", disk], check=True))
+
+    options = {"bandwidth": 1e9, "chunk_size": CHUNK, "timeout": TIMEOUT, "progress": progress}
+    at = f"{to}/{{rank}}/copy"
+    for rank in (0, 1, 3):
+        (to / str(rank)).mkdir()
+    if on_failure == "abort":
+        with pytest.raises(flux_tree.BroadcastError, match=r"^rank 2: hung"):
+            flux_tree.broadcast(source, at, "chain", ranks=4, **options)
+        assert [os.listdir(to / str(rank)) for rank in (0, 1, 3)] == [[], [], []]
+    else:
+        result = flux_tree.broadcast(source, at, "chain", ranks=4, on_failure="continue", **options)
+        assert list(result.failures) == [2]
+        assert all(difference(source, to / str(r) / "copy") == "" for r in (0, 1, 3))
+    assert frozen
+
+
 @pytest.mark.parametrize("on_failure", ["abort", "continue"])
 def test_killed_while_the_ranks_rename(to, on_failure):
     """Who is killed is named, unless it had done all; all others have their names."""
@@ -263,8 +307,7 @@ def test_killed_while_the_ranks_rename(to, on_failure):
 
     def progress(records):
         if not launched:
-            (launcher,) = children(os.getpid())
-            pids = children(launcher)
+            pids = [pid for launcher in children(os.getpid()) for pid in children(launcher)]
             launched.extend(pids if len(pids) == n else [])
             if launched:
                 threading.Thread(target=strike).start()
