@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _in_flux, _local
-from ._model.limit import chunk_size as best_chunk_size
+from . import _in_flux
+from ._between import between_processes
 from ._payload import Payload
-from ._racks import Racks, with_racks
+from ._racks import Racks
 from ._records import Result
+from ._transfer import Transfer, check_bandwidth
 from .errors import UsageError
 from .plan import Plan
-from .strategies import LOOPBACK, Auto, Choice, Strategy, get, known_network
-from .strategies import plan as make_plan
+from .strategies import Strategy
 from .topology import Topology
 
 if TYPE_CHECKING:
@@ -27,14 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["broadcast", "broadcast_async"]
 
-SECURITY = ("tls", "none")
 TRANSPORTS = ("direct", "content")
-
-#: About what the loopback interface moves, bytes per second: enough to choose chunks by.
-LOOPBACK_BANDWIDTH = 1.25e9
-
-#: More threads than this are of no use to a rank.
-MAX_WORKERS = 16
 
 
 def broadcast(
@@ -53,6 +44,11 @@ def broadcast(
     overwrite: bool = False,
     timeout: float = 60.0,
     workers: int | None = None,
+    on_failure: str = "abort",
+    min_ranks: int | None = None,
+    resume: bool = False,
+    fsync: bool = False,
+    digest: str | None = None,
     bandwidth: float | None = None,
     measure_clock: bool = False,
     progress: Callable[[NDArray[np.void]], None] | None = None,
@@ -68,7 +64,7 @@ def broadcast(
     job that is submitted to that instance of Flux, one on each node, and this waits for its end.
     Rank 0 reads the source; if it is among the members (it is, unless `members` or the strategy
     say otherwise), it makes a copy at its own destination like all others. Either every rank gets
-    the data under its final name, or none does.
+    the data under its final name, or none does, unless `on_failure` says otherwise.
 
     Parameters
     ----------
@@ -106,10 +102,25 @@ def broadcast(
     overwrite : bool, default False
         Replace destinations that exist, instead of refusing.
     timeout : float, default 60.0
-        Seconds without progress after which a rank gives up.
+        Seconds without progress after which a rank gives up, and without any sign of life after
+        which it is given up and killed.
     workers : int, optional
         Threads of each rank that move data, at most 16; the processors divided by the ranks, up to
         4, if not given.
+    on_failure : {"abort", "continue"}, default "abort"
+        What a rank that fails, dies or hangs means for the rest: "abort" ends all; "continue" goes
+        on without it, and `Result.failures` says why. Without rank 0 nobody goes on.
+    min_ranks : int, optional
+        With ``on_failure="continue"``: how many of the ranks that keep the data must get it, else
+        the broadcast fails and none has it; 1, if not given.
+    resume : bool, default False
+        Use what an interrupted run with `resume` left, or what stands at the destination: it is
+        checked, and only the rest is fetched. What is right already stays as it is. After a
+        failure what has come stays, for the next run.
+    fsync : bool, default False
+        Have data and names on disk before the broadcast ends.
+    digest : str, optional
+        ``sha256:`` and 64 hexadecimal digits: what the source, one regular file, must come to.
     bandwidth : float, optional
         Of one NIC, bytes per second, to choose chunks by and to reckon the limit with. If not
         given, one stream through the loopback interface is measured; in Flux, the limit is unknown
@@ -146,7 +157,8 @@ def broadcast(
     DestinationError
         If a destination exists, or cannot be written.
     BroadcastError
-        If a rank is lost or the transfer fails; in Flux also if the job does.
+        If a rank is lost or the transfer fails, or too few ranks are left; in Flux also if the job
+        does. Its ``failures`` has all ranks that failed.
     Cancelled
         If somebody cancelled the job.
     KeyboardInterrupt
@@ -182,6 +194,11 @@ def broadcast(
                 overwrite=overwrite,
                 timeout=timeout,
                 workers=workers,
+                on_failure=on_failure,
+                min_ranks=min_ranks,
+                resume=resume,
+                fsync=fsync,
+                digest=digest,
                 bandwidth=bandwidth,
                 progress=progress,
                 transport=transport,
@@ -191,7 +208,10 @@ def broadcast(
                 notify=notify,
             ),
         )
-    _check(security, timeout, workers, bandwidth, transport)
+    transfer = Transfer(
+        security, overwrite, timeout, workers, on_failure, min_ranks, resume, fsync, digest
+    )
+    _check_transport(transport)
     given = {"nodes": nodes, "archive": archive, "interface": interface, "window": window}
     for name, value in given.items():
         if value is not None:
@@ -209,173 +229,11 @@ def broadcast(
         members=members,
         racks=racks,
         chunk_size=chunk_size,
-        security=security,
-        overwrite=overwrite,
-        timeout=timeout,
-        workers=workers,
+        transfer=transfer,
         bandwidth=bandwidth,
         measure_clock=measure_clock,
         progress=progress,
     )
-
-
-def between_processes(
-    source: str | os.PathLike[str] | Payload,
-    destination: str | os.PathLike[str],
-    strategy: str | Strategy | Plan | None,
-    *,
-    topology: Topology | str | None,
-    ranks: int | None,
-    members: Iterable[int] | None,
-    racks: Racks | None = None,
-    chunk_size: int | None,
-    security: str,
-    overwrite: bool,
-    timeout: float,
-    workers: int | None,
-    bandwidth: float | None,
-    measure_clock: bool = False,
-    progress: Callable[[NDArray[np.void]], None] | None,
-    places: Sequence[tuple[int, str]] | None = None,
-    hosts: Sequence[str] | None = None,
-) -> Result:
-    """Broadcast with the embedded engine, between processes of this machine.
-
-    Parameters
-    ----------
-    source, destination, strategy, topology, ranks, members, racks, chunk_size, security, \
-    overwrite, timeout, workers, bandwidth, measure_clock, progress
-        As of `broadcast`.
-    places : sequence of (int, str), optional
-        Of each rank of a lab, its network namespace (a file descriptor) and its address there.
-    hosts : sequence of str, optional
-        Of each rank of a lab, the name of its host.
-
-    Returns
-    -------
-    Result
-        Of the engine "lab" if there are places, else of "local".
-
-    Raises
-    ------
-    FluxTreeError
-        As of `broadcast`.
-    """
-    begin = time.monotonic()
-    _check(security, timeout, workers, bandwidth, "direct")
-    plan, source = local_plan(
-        source,
-        strategy,
-        topology=topology,
-        ranks=ranks,
-        members=members,
-        racks=racks,
-        chunk_size=chunk_size,
-        security=security,
-        bandwidth=bandwidth,
-        hosts=hosts,
-    )
-    text = os.fsdecode(destination)
-    if not text or "\0" in text:
-        raise UsageError(f"destination {text!r}: no path, give a file or a directory")
-    count = int(np.count_nonzero(plan.present))
-    if count > 1 and "{rank}" not in text:
-        raise UsageError(
-            f"destination {text}: {count} ranks on one machine would write to the same place: "
-            f"put {{rank}} into it, as in {text.rstrip('/')}-{{rank}}"
-        )
-    payload = source if isinstance(source, Payload) else Payload.scan(source)
-    if chunk_size is None and isinstance(plan, Choice):
-        chunk_size = plan.chunk_size
-    elif chunk_size is None:
-        chunk_size = best_chunk_size(
-            payload.bytes, plan.depth, plan.stripes, bandwidth or LOOPBACK_BANDWIDTH
-        )
-    payload = payload.with_chunk_size(chunk_size)
-    if workers is None:
-        workers = min(4, max(1, (os.cpu_count() or 1) // count))
-    records = _local.run(
-        plan,
-        payload,
-        [text.replace("{rank}", str(r)) for r in range(plan.size)],
-        security=security,
-        overwrite=overwrite,
-        timeout=timeout,
-        workers=min(int(workers), MAX_WORKERS),
-        measure_clock=measure_clock,
-        progress=progress,
-        places=places,
-    )
-    elapsed = time.monotonic() - begin
-    return Result(
-        plan=plan,
-        records=records,
-        source=payload.source,
-        destination=text,
-        bytes=payload.bytes,
-        files=payload.files,
-        chunk_size=payload.chunk_size,
-        engine="local" if places is None else "lab",
-        security=security,
-        bandwidth=_loopback(plan) if bandwidth is None else bandwidth,
-        elapsed=elapsed,
-        measured=bandwidth is None or places is not None,
-        hosts=None if hosts is None else tuple(hosts),
-        why=plan.why if isinstance(plan, Choice) else None,
-    )
-
-
-def local_plan(
-    source: str | os.PathLike[str] | Payload,
-    strategy: str | Strategy | Plan | None,
-    *,
-    topology: Topology | str | None,
-    ranks: int | None,
-    members: Iterable[int] | None,
-    racks: Racks | None,
-    chunk_size: int | None,
-    security: str,
-    bandwidth: float | None,
-    hosts: Sequence[str] | None = None,
-) -> tuple[Plan, str | os.PathLike[str] | Payload]:
-    """Return the plan of a broadcast between processes of this machine.
-
-    Parameters
-    ----------
-    source, strategy, topology, ranks, members, racks, chunk_size, security, bandwidth, hosts
-        As of `between_processes`.
-
-    Returns
-    -------
-    plan : Plan
-        A `Choice`, if the strategy is "auto".
-    source : path-like or Payload
-        Scanned, if the plan depends on its size.
-
-    Raises
-    ------
-    FluxTreeError
-        As of `broadcast`.
-    """
-    if strategy is None or isinstance(strategy, str):
-        strategy = get(strategy or "two-tree")
-    tree = _make_topology(strategy, topology, ranks)
-    if tree is None:
-        strategy = with_racks(strategy, racks, 0)
-        assert isinstance(strategy, Plan)
-        return strategy, source
-    strategy = with_racks(strategy, racks, tree.size, hosts)
-    if isinstance(strategy, Auto):
-        source = source if isinstance(source, Payload) else Payload.scan(source)
-        network = strategy.network
-        if network is None:
-            network = known_network(tree.size, bandwidth, _local.loopback_bandwidth, here=True)
-            network = replace(network, processors=os.cpu_count())
-        if security == "none":
-            network = replace(network, encryption=None)
-        chunk_size = chunk_size or strategy.chunk_size
-        strategy = Auto(network, source.bytes, strategy.groups, chunk_size=chunk_size)
-    return make_plan(strategy, tree, members), source
 
 
 def broadcast_async(
@@ -393,6 +251,11 @@ def broadcast_async(
     overwrite: bool = False,
     timeout: float = 60.0,
     workers: int | None = None,
+    on_failure: str = "abort",
+    min_ranks: int | None = None,
+    resume: bool = False,
+    fsync: bool = False,
+    digest: str | None = None,
     bandwidth: float | None = None,
     progress: Callable[[NDArray[np.void]], None] | None = None,
     transport: str = "direct",
@@ -406,7 +269,8 @@ def broadcast_async(
     Parameters
     ----------
     source, destination, strategy, nodes, topology, members, racks, chunk_size, security, \
-    overwrite, timeout, workers, bandwidth, progress, transport, archive, interface, window, notify
+    overwrite, timeout, workers, on_failure, min_ranks, resume, fsync, digest, bandwidth, \
+    progress, transport, archive, interface, window, notify
         As of `broadcast`. Callbacks are called while somebody waits for the future, or the
         reactor runs.
     handle : flux.Flux, optional
@@ -433,7 +297,11 @@ def broadcast_async(
     >>> future.then(lambda f: print(f.get_result()))
     >>> handle.reactor_run()
     """
-    _check(security, timeout, workers, bandwidth, transport)
+    transfer = Transfer(
+        security, overwrite, timeout, workers, on_failure, min_ranks, resume, fsync, digest
+    )
+    check_bandwidth(bandwidth)
+    _check_transport(transport)
     for name, value in (("source", source), ("archive", archive)):
         if value is not None and not os.fspath(_path(value)):
             raise UsageError(f"{name}: it is empty, give a name")
@@ -458,13 +326,10 @@ def broadcast_async(
     options = _in_flux.plan_options(handle, chosen, strategy, topology, members, racks)
     if transport == "content" and options.get("strategy") == "auto":
         raise UsageError("strategy 'auto': of transport 'direct' only, the brokers have their tree")
-    options.update(
-        {"transport": transport, "security": security, "timeout": timeout, "overwrite": overwrite}
-    )
+    options.update(transport=transport, **transfer.options())
     more = {
         "chunk-size": chunk_size,
         "bandwidth": bandwidth,
-        "workers": workers,
         "interface": interface,
         "window": window,
         "archive": archive,
@@ -505,41 +370,6 @@ def _one_of(nodes: int | None, ranks: int | None) -> int | None:
     return ranks if nodes is None else nodes
 
 
-def _check(
-    security: str, timeout: float, workers: int | None, bandwidth: float | None, transport: str
-) -> None:
-    """Refuse parameters that make no sense anywhere."""
-    if security not in SECURITY:
-        raise UsageError(f"security {security!r}: must be one of {', '.join(SECURITY)}")
+def _check_transport(transport: str) -> None:
     if transport not in TRANSPORTS:
         raise UsageError(f"transport {transport!r}: must be one of {', '.join(TRANSPORTS)}")
-    if not timeout > 0:
-        raise UsageError(f"timeout {timeout!r}: must be above 0 seconds")
-    if workers is not None and (workers != int(workers) or workers < 1):
-        raise UsageError(f"workers {workers!r}: must be a whole number of at least 1")
-    if bandwidth is not None and not bandwidth > 0:
-        raise UsageError(f"bandwidth {bandwidth!r}: must be above 0 bytes per second")
-
-
-def _loopback(plan: Plan) -> float:
-    """Return what one loopback stream moves; what a plan was chosen by is not measured again."""
-    if isinstance(plan, Choice) and plan.network.origin.startswith(LOOPBACK):
-        return plan.network.bandwidth
-    return _local.loopback_bandwidth()
-
-
-def _make_topology(
-    strategy: Any, topology: Topology | str | None, ranks: int | None
-) -> Topology | None:
-    """Return the topology that the parameters of `broadcast` describe; None if there is a plan."""
-    if ranks is not None and ranks < 1:
-        raise UsageError(f"ranks {ranks}: must be at least 1")
-    if isinstance(strategy, Plan):
-        if ranks is not None and ranks != strategy.size:
-            raise UsageError(f"ranks {ranks}: the plan is one of {strategy.size}, leave it out")
-        return None
-    if isinstance(topology, Topology):
-        if ranks is not None and ranks != topology.size:
-            raise UsageError(f"ranks {ranks}: the topology has {topology.size}, leave it out")
-        return topology
-    return Topology.from_spec(topology or "kary:32", 8 if ranks is None else ranks)

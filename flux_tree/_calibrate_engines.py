@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 from . import _broadcast
+from ._between import between_processes
 from ._calibrate_direct import COARSE, COSTS_MOST, MAX_RANKS, MIB
+from ._transfer import Transfer
 
 if TYPE_CHECKING:
     from ._records import Result
@@ -46,7 +48,7 @@ class Processes:
         source = self.folder / "source"
         _write(source, size)
         try:
-            return _broadcast.between_processes(
+            return between_processes(
                 source,
                 self.folder / "copy-{rank}",
                 plan,
@@ -54,10 +56,7 @@ class Processes:
                 ranks=None,
                 members=None,
                 chunk_size=chunk_size,
-                security=security,
-                overwrite=False,
-                timeout=60.0,
-                workers=None,
+                transfer=Transfer(security),
                 bandwidth=1.0,  # of no use here, and known so that it is not measured each time
                 measure_clock=True,
                 progress=None,

@@ -1,7 +1,7 @@
 """The embedded engine: ranks as processes of this machine, joined by the loopback interface.
 
-The processes are started by `flux_tree._ranks`, in a small process of its own, so that threads and
-imports of the caller do not matter to them. Their records lie in memory that is shared with the
+The processes are started by `flux_tree._launcher`, in a small process of its own, so that threads
+and imports of the caller do not matter to them. Their records lie in memory that is shared with the
 caller, which is how progress is followed and how the result comes back.
 """
 
@@ -39,13 +39,14 @@ from .errors import (
 
 if TYPE_CHECKING:
     from ._payload import Payload
+    from ._transfer import Transfer
     from .plan import Plan
 
 __all__ = ["loopback_bandwidth", "run"]
 
 POLL_S = 0.05
 
-_START = "import sys; sys.path += sys.argv[1:]; from flux_tree._ranks import main; main()"
+_START = "import sys; sys.path += sys.argv[1:]; from flux_tree._launcher import main; main()"
 
 #: More processes than this are no test of anything on one machine.
 MAX_RANKS = 1024
@@ -55,10 +56,8 @@ def run(
     plan: Plan,
     payload: Payload,
     destinations: list[str],
+    transfer: Transfer,
     *,
-    security: str,
-    overwrite: bool,
-    timeout: float,
     workers: int,
     measure_clock: bool,
     progress: Callable[[NDArray[np.void]], None] | None,
@@ -74,12 +73,8 @@ def run(
         What is broadcast.
     destinations : list of str, length n
         Of each rank.
-    security : str
-        "tls" or "none".
-    overwrite : bool
-        Replace destinations that exist.
-    timeout : float
-        Seconds without progress after which a rank gives up.
+    transfer : Transfer
+        How the data is to move.
     workers : int
         Threads of a rank that move data.
     measure_clock : bool
@@ -100,7 +95,8 @@ def run(
     UsageError
         If the plan has more than `MAX_RANKS` ranks.
     SourceError, DestinationError, BroadcastError
-        If a rank failed: the one that failed first, with its rank.
+        If a rank failed: the one that failed first, with its rank. With ``on_failure="continue"``,
+        if rank 0 did, or too few are left.
     KeyboardInterrupt
         Passed on, after everything is cleaned up.
     """
@@ -124,15 +120,18 @@ def run(
             "records_size": shared.nbytes,
             "parents_fd": parents_fd,
             "manifest_fd": manifest_fd,
-            "key": secrets.token_hex(32),
             "id": secrets.token_hex(16),
             "source": payload.source,
             "destinations": destinations,
-            "encrypt": int(security == "tls"),
-            "overwrite": int(overwrite),
+            "encrypt": int(transfer.security == "tls"),
+            "overwrite": int(transfer.overwrite),
+            "resume": int(transfer.resume),
+            "fsync": int(transfer.fsync),
+            "sha256": transfer.sha256 and transfer.sha256.hex(),
+            "min_ranks": (transfer.min_ranks or 1) if transfer.on_failure == "continue" else None,
             "measure_clock": int(measure_clock),
             "workers": workers,
-            "timeout": timeout,
+            "timeout": transfer.timeout,
             "epoch_ns": lib.node_clock_ns(),
             "places": dict(enumerate(places or ())),
         }
@@ -144,7 +143,7 @@ def run(
     if "error" in answer:
         raise BroadcastError(f"the ranks cannot be started: {answer['error']}")
     if not answer["ok"]:
-        raise _failure(result, {int(r): s for r, s in answer["killed"].items()})
+        raise _failure(result, plan, transfer, answer["lost"], answer["gone"])
     for name in _records.TIMES:
         result[name][result[name] < 0] = np.nan
     return result
@@ -170,7 +169,7 @@ def _memory_file(name: str, data: bytes) -> Iterator[int]:
 def _run_launcher(
     setup: dict[str, Any], fds: tuple[int, ...], progress: Callable[[], None] | None
 ) -> dict[str, Any] | None:
-    """Run `flux_tree._ranks`; return its answer, or None if it died without one."""
+    """Run `flux_tree._launcher`; return its answer, or None if it died without one."""
     root = str(Path(__file__).resolve().parent.parent)
     # -I, and our paths after those of the standard library: no file that happens to lie in the
     # current directory or among the installed packages stands in for one of its modules
@@ -220,24 +219,40 @@ def _deferred_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _failure(records: NDArray[np.void], killed: dict[int, int]) -> FluxTreeError:
-    """Return the error that explains the others: a rank that was killed, a disk, a connection."""
-    if killed:
-        rank = min(killed)
-        name = signal.Signals(killed[rank]).name
-        return BroadcastError(f"rank {rank} was killed by {name}", rank=rank)
-    failed = records[records["state"] == lib.RECORD_FAILED]
-    if not len(failed):
-        return Cancelled("the broadcast was cancelled")
+def _failure(
+    records: NDArray[np.void], plan: Plan, transfer: Transfer, lost: list[int], gone: list[int]
+) -> FluxTreeError:
+    """Return the error that explains the others.
+
+    With ``on_failure="continue"`` that is rank 0, or that too few are left, and who failed first.
+    Else it is a rank that was killed or hung, before one that says what it has to do with, before
+    one that lost a connection.
+    """
+    failures = _records.failures(records)
+    stays = ""
+    if transfer.resume and records["bytes_in"].any():
+        stays = "; what has come stays, for another run with resume"
+    if not failures:
+        return Cancelled(f"the broadcast was cancelled{stays}")
+    rank = min(failures, key=lambda r: (r not in gone, records["kind"][r] == lib.FAULT_OTHER, r))
+    if transfer.on_failure == "continue" and 0 not in failures:
+        rank = lost[0]
+        keep = int(plan.deliver.sum())
+        left = keep - int(plan.deliver[lost].sum())
+        return BroadcastError(
+            f"only {left} of the {keep} ranks that keep the data can have it, and min_ranks is"
+            f" {transfer.min_ranks or 1}: rank {rank}: {failures[rank]}{stays}",
+            rank=rank,
+            failures=failures,
+        )
+    if transfer.on_failure == "continue":
+        rank = 0
     kinds: dict[int, type[FluxTreeError]] = {
         lib.FAULT_SOURCE: SourceError,
         lib.FAULT_DESTINATION: DestinationError,
     }
-    order = np.lexsort((failed["rank"], failed["kind"] == lib.FAULT_OTHER))
-    first = failed[order[0]]
-    rank = int(first["rank"])
-    text = os.fsdecode(first["text"])
-    return kinds.get(int(first["kind"]), BroadcastError)(f"rank {rank}: {text}", rank=rank)
+    kind = kinds.get(int(records["kind"][rank]), BroadcastError)
+    return kind(f"rank {rank}: {failures[rank]}{stays}", rank=rank, failures=failures)
 
 
 def loopback_bandwidth(size: int = 64 << 20) -> float:

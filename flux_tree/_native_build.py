@@ -25,6 +25,7 @@ HEADERS = [
     "simulate.h",
     "record.h",
     "store.h",
+    "conceal.h",
     "node.h",
 ]
 SOURCES = [
@@ -83,6 +84,7 @@ SOURCES = [
     "report.c",
     "node.c",
     "payload.c",
+    "conceal.c",
 ]
 
 FLAGS = [

@@ -1,36 +1,35 @@
-"""Starts the ranks of a local broadcast: run by `flux_tree._local` in a process of its own.
+"""The ranks of a local broadcast, each a process that `flux_tree._launcher` forks.
 
-It imports nothing but the native core, listens for all ranks, and forks one process a rank. Every
-rank is told what to do by pipes whose end it sees when the other side closes them or dies, so
-nothing outlives its owner:
+A rank is told what to do by pipes whose end it sees when the launcher closes them or dies, so no
+rank outlives it:
 
-- cancel: closed by this process when the broadcast has failed; a rank then removes what it has.
+- cancel: closed when the broadcast has failed; a rank then removes what it has.
 - gates: gate p opens when every rank of phases before p is complete; the one before the last when
   all have verified, so that all rename or none; the last when all are done, so that all serve
   until then.
 
-This process itself ends when its standard input does, unless ranks rename already.
+It imports nothing but the native core.
 """
 
 from __future__ import annotations
 
-import errno
-import json
 import mmap
 import os
-import resource
 import select
-import signal
 import socket
-import time
-from contextlib import suppress
 from typing import Any
 
 from flux_tree._core import ffi, lib
 
-# how long other ranks are given to say what went wrong for them, and to end
-SETTLE_S = 0.2
-GRACE_S = 10.0
+__all__ = ["Shared", "new_key", "ready", "report", "run_rank"]
+
+
+def new_key() -> Any:
+    """Return a new key; it is nowhere else, not even for a moment."""
+    key = ffi.new("unsigned char[32]")
+    with open("/dev/urandom", "rb", buffering=0) as f:
+        f.readinto(ffi.buffer(key))
+    return key
 
 
 class Shared:
@@ -44,8 +43,11 @@ class Shared:
         self.records = ffi.from_buffer("struct record[]", self.records_map)
         self.parents = ffi.from_buffer("int32_t[]", _read_fd(setup["parents_fd"]))
         self.manifest = ffi.from_buffer("unsigned char[]", _read_fd(setup["manifest_fd"]))
-        self.key = ffi.new("unsigned char[]", bytes.fromhex(setup.pop("key")))
+        self.key = new_key()
         self.id = ffi.new("unsigned char[]", bytes.fromhex(setup["id"]))
+        self.sha256 = ffi.NULL
+        if setup["sha256"] is not None:
+            self.sha256 = ffi.new("unsigned char[]", bytes.fromhex(setup["sha256"]))
         self.places: dict[str, list[Any]] = setup["places"]
         self.listeners = {r: self.listen(r) for r in setup["ranks"]}
         text = {r: "{}:{}".format(*s.getsockname()) for r, s in self.listeners.items()}
@@ -53,6 +55,10 @@ class Shared:
             ffi.new("char[]", text[r].encode()) if r in text else ffi.NULL for r in range(self.n)
         ]
         self.addresses = ffi.new("char *[]", self._texts)
+
+    def forget_key(self) -> None:
+        """Wipe the key of this process: a node has its own copy."""
+        ffi.buffer(self.key)[:] = bytes(len(self.key))
 
     def listen(self, rank: int) -> socket.socket:
         """Return a socket that listens for a rank, where the rank is."""
@@ -67,10 +73,13 @@ class Shared:
         _namespace.enter(fd, _namespace.NET)
         return str(address)
 
-    def destination(self, rank: int) -> bytes:
-        return os.fsencode(self.setup["destinations"][rank])
+    def discard(self, rank: int) -> None:
+        """Remove what a rank that was killed has left, but for what another run can resume."""
+        destination = os.fsencode(self.setup["destinations"][rank])
+        lib.store_discard(destination, self.tmp(rank))
 
     def tmp(self, rank: int) -> bytes:
+        """Return the temporary name of a rank."""
         return f".flux-tree-{self.setup['id']}-{rank}".encode()
 
 
@@ -87,7 +96,7 @@ def run_rank(shared: Shared, rank: int, cancel: int, gates: list[int], status: i
     config = ffi.new("struct node_config *")
     keep = [
         ffi.new("char[]", os.fsencode(setup["source"])),
-        ffi.new("char[]", shared.destination(rank)),
+        ffi.new("char[]", os.fsencode(setup["destinations"][rank])),
         ffi.new("char[]", shared.tmp(rank)),
     ]
     config.rank = rank
@@ -101,6 +110,9 @@ def run_rank(shared: Shared, rank: int, cancel: int, gates: list[int], status: i
     config.encrypt = setup["encrypt"]
     config.deliver = setup["deliver"][rank]
     config.overwrite = setup["overwrite"]
+    config.resume = setup["resume"]
+    config.sync = setup["fsync"]
+    config.sha256 = shared.sha256
     config.measure_clock = setup["measure_clock"]
     if rank == 0:
         config.source = keep[0]
@@ -114,53 +126,55 @@ def run_rank(shared: Shared, rank: int, cancel: int, gates: list[int], status: i
     config.record = shared.records + rank
 
     node = lib.node_create(config, fault)
+    shared.forget_key()
     if node == ffi.NULL:
-        return _report(shared, rank, fault, status)
+        return report(shared, rank, fault, status)
     try:
         if not _wait(cancel, gates[setup["phase"][rank]]):
             return 3
         if lib.node_start(node, fault) < 0:
-            return _report(shared, rank, fault, status)
+            return report(shared, rank, fault, status)
         if not _wait(cancel, lib.node_fd(node)):
             return 3
         os.read(lib.node_fd(node), 8)
         if lib.node_seal(node, fault) < 0:
-            return _report(shared, rank, fault, status)
+            return report(shared, rank, fault, status)
         _say(status, rank, "sealed")
         # it serves others meanwhile, which can fail too
         if not _wait_serving(node, cancel, gates[-2]):
-            return 3 if lib.node_seal(node, fault) == 0 else _report(shared, rank, fault, status)
+            return 3 if lib.node_seal(node, fault) == 0 else report(shared, rank, fault, status)
         if lib.node_publish(node, fault) < 0:
-            return _report(shared, rank, fault, status)
+            return report(shared, rank, fault, status)
         _say(status, rank, "published")
         return 0 if _wait(cancel, gates[-1]) else 3
     finally:
         lib.node_destroy(node)
 
 
-def _ready(*fds: int) -> set[int]:
-    """Wait until some of `fds` are readable or at their end; return those."""
+def ready(*fds: int, timeout: float | None = None) -> set[int]:
+    """Wait until some of `fds` are readable or at their end; return those, none after `timeout`."""
     poll = select.poll()
     for fd in fds:
         poll.register(fd, select.POLLIN)
-    return {fd for fd, _ in poll.poll()}
+    return {fd for fd, _ in poll.poll(None if timeout is None else timeout * 1000)}
 
 
 def _wait(cancel: int, fd: int) -> bool:
     """Wait for `fd`; False if the broadcast is cancelled first."""
-    return cancel not in _ready(cancel, fd)
+    return cancel not in ready(cancel, fd)
 
 
 def _wait_serving(node: Any, cancel: int, gate: int) -> bool:
     """Wait for `gate`; False if the broadcast is cancelled or the node fails first."""
-    return _ready(cancel, gate, lib.node_fd(node)) == {gate}
+    return ready(cancel, gate, lib.node_fd(node)) == {gate}
 
 
 def _say(status: int, rank: int, what: str) -> None:
     os.write(status, f"{rank} {what}\n".encode())
 
 
-def _report(shared: Shared, rank: int, fault: Any, status: int) -> int:
+def report(shared: Shared, rank: int, fault: Any, status: int) -> int:
+    """Report that a rank has failed; return the exit code of its process."""
     record = shared.records[rank]
     record.kind = fault.kind
     record.errnum = fault.errnum
@@ -168,160 +182,3 @@ def _report(shared: Shared, rank: int, fault: Any, status: int) -> int:
     record.state = lib.RECORD_FAILED
     _say(status, rank, "failed")
     return 1
-
-
-class Launcher:
-    """The process that owns the ranks."""
-
-    def __init__(self, setup: dict[str, Any]) -> None:
-        self.shared = Shared(setup)
-        self.ranks: list[int] = setup["ranks"]
-        self.phase: list[int] = setup["phase"]
-        phases = max(self.phase) + 1
-        self.cancel_r, self.cancel_w = os.pipe()
-        pipes = [os.pipe() for _ in range(phases + 2)]
-        self.gates = [r for r, _ in pipes]
-        self.gate_writers = {g: w for g, (_, w) in enumerate(pipes)}
-        self.status_r, self.status_w = os.pipe()
-        self.pids: dict[int, int] = {}
-        self.sealed: set[int] = set()
-        self.published: set[int] = set()
-        self.failed = False
-        self.killed: dict[int, int] = {}
-
-    def fork(self) -> None:
-        for rank in self.ranks:
-            if self.shared.places:
-                self.shared.go(rank)
-            pid = os.fork()
-            if pid == 0:
-                code = 1
-                try:
-                    signal.set_wakeup_fd(-1)
-                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-                    # the ends of the pipes that only this process may hold
-                    for fd in (self.cancel_w, self.status_r, *self.gate_writers.values(), 0):
-                        os.close(fd)
-                    for other in self.shared.listeners:
-                        if other != rank:
-                            self.shared.listeners[other].close()
-                    code = run_rank(self.shared, rank, self.cancel_r, self.gates, self.status_w)
-                except Exception as exc:  # a bug: the caller must hear of it, not see nothing
-                    fault = ffi.new("struct fault *", {"errnum": errno.EIO, "rank": rank})
-                    fault.text = f"{type(exc).__name__}: {exc}".encode()[:400]
-                    code = _report(self.shared, rank, fault, self.status_w)
-                finally:
-                    os._exit(code)
-            self.pids[pid] = rank
-        for listener in self.shared.listeners.values():
-            listener.close()
-
-    def open_gates(self) -> None:
-        """Open every gate whose time has come."""
-        for gate in sorted(self.gate_writers):
-            if gate == len(self.gates) - 1:
-                ready = self.published.issuperset(self.ranks)
-            else:
-                ready = all(r in self.sealed for r in self.ranks if self.phase[r] < gate)
-            if not ready:
-                return
-            os.close(self.gate_writers.pop(gate))
-
-    def reap(self) -> None:
-        while self.pids:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            rank = self.pids.pop(pid)
-            if os.WIFSIGNALED(status):
-                self.killed[rank] = os.WTERMSIG(status)
-                self.failed = True
-            elif os.WEXITSTATUS(status) != 0:
-                self.failed = True
-
-    def hear(self) -> None:
-        for line in os.read(self.status_r, 65536).decode().splitlines():
-            rank, what = line.split()
-            if what == "sealed":
-                self.sealed.add(int(rank))
-            elif what == "published":
-                self.published.add(int(rank))
-            else:
-                self.failed = True
-
-    def run(self) -> bool:
-        """Run until every rank has ended; True if all went well."""
-        wake_r, wake_w = os.pipe2(os.O_NONBLOCK)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake_w)
-        self.fork()
-        self.open_gates()
-        while self.pids and not self.failed:
-            # once ranks rename all of them do, so from then on nobody can call it off
-            renaming = len(self.gates) - 2 not in self.gate_writers
-            ready = _ready(wake_r, self.status_r, *([] if renaming else [0]))
-            if 0 in ready:  # whoever started this has gone, or has given up
-                break
-            if wake_r in ready:
-                os.read(wake_r, 4096)
-                self.reap()
-            if self.status_r in ready:
-                self.hear()
-            self.open_gates()
-        if self.failed or self.pids:
-            self.end()
-            return False
-        return True
-
-    def end(self) -> None:
-        """End the ranks that still run, and remove what killed ones have left."""
-        if self.failed:
-            self.settle(time.monotonic() + SETTLE_S)
-        os.close(self.cancel_w)
-        self.settle(time.monotonic() + GRACE_S)
-        # what is killed here did not fail first
-        killed = dict(self.killed)
-        for pid in list(self.pids):
-            os.kill(pid, signal.SIGKILL)
-        self.settle(None)
-        self.killed = killed
-        for rank in self.ranks:
-            lib.store_discard(self.shared.destination(rank), self.shared.tmp(rank))
-
-    def settle(self, deadline: float | None) -> None:
-        """Wait for ranks to end, until `deadline`."""
-        while self.pids and (deadline is None or time.monotonic() < deadline):
-            self.reap()
-            time.sleep(0.01)
-
-
-def launch(setup: dict[str, Any]) -> dict[str, Any]:
-    """Run the ranks that `setup` describes; return how it went."""
-    try:
-        launcher = Launcher(setup)
-        try:
-            ok = launcher.run()
-        except OSError:
-            launcher.end()
-            raise
-    except OSError as exc:  # no more processes, or no more files
-        return {"ok": False, "error": f"{exc.strerror}: raise the limit (ulimit), or use fewer"}
-    return {"ok": ok, "killed": {str(r): s for r, s in launcher.killed.items()}}
-
-
-def main() -> None:
-    """Read the set-up from standard input, run the ranks, and say how it went."""
-    # one read up to the newline: the rest of standard input is only ever its end
-    line = b""
-    while not line.endswith(b"\n"):
-        part = os.read(0, 1 << 16)
-        if not part:
-            return
-        line += part
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    answer = launch(json.loads(line))
-    with suppress(BrokenPipeError):  # who asked may have been interrupted, and gone
-        os.write(1, json.dumps(answer).encode())
-    os._exit(0)

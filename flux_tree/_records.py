@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -119,6 +120,21 @@ def reset(records: NDArray[np.void]) -> None:
         records[name] = -1.0
 
 
+def failures(records: NDArray[np.void]) -> dict[int, str]:
+    """Return the ranks that failed, in order, and what went wrong for each.
+
+    Parameters
+    ----------
+    records : ndarray of DTYPE, shape (n,)
+
+    Returns
+    -------
+    dict of int to str
+    """
+    failed = records[records["state"] == lib.RECORD_FAILED]
+    return {int(r["rank"]): os.fsdecode(r["text"]) for r in failed}
+
+
 @dataclass(frozen=True)
 class Result:
     """A broadcast that is over, or one that was predicted: the same for every engine.
@@ -216,6 +232,19 @@ class Result:
         from ._table import result_text
 
         return result_text(self)
+
+    @cached_property
+    def failures(self) -> dict[int, str]:
+        """The ranks that failed, in order, and why; with ``on_failure="continue"`` all others
+        have the data all the same.
+        """
+        return failures(self.records)
+
+    @cached_property
+    def delivered(self) -> NDArray[np.int32]:
+        """The ranks that keep the data and have it under its final name."""
+        has = (self.records["deliver"] == 1) & (self.records["state"] == lib.RECORD_COMPLETE)
+        return np.flatnonzero(has).astype(np.int32)
 
     @cached_property
     def receivers(self) -> NDArray[np.void]:

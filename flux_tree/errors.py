@@ -24,13 +24,18 @@ class FluxTreeError(Exception):
         What a command that ends with this error exits with.
     rank : int or None
         The rank that the error is about, where it is about one.
+    failures : dict of int to str
+        Of a broadcast that failed, every rank that did, in order, and why.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, rank: int | None = None) -> None:
+    def __init__(
+        self, message: str, rank: int | None = None, failures: dict[int, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.rank = rank
+        self.failures = failures or {}
 
 
 class UsageError(FluxTreeError):

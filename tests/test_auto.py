@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import flux_tree
-from flux_tree import Plan, PlanError, UsageError, _broadcast, strategies
+from flux_tree import Plan, PlanError, UsageError, _local, strategies
 from flux_tree._model.network import Native
 from flux_tree._racks import rack_numbers
 from flux_tree.cli import _app
@@ -289,7 +289,7 @@ def test_what_was_measured_for_the_choice_is_not_measured_again(source, tmp_path
         counted.append(1)
         return 5e9
 
-    monkeypatch.setattr(_broadcast._local, "loopback_bandwidth", measure)
+    monkeypatch.setattr(_local, "loopback_bandwidth", measure)
     result = flux_tree.broadcast(source, tmp_path / "{rank}", "auto", ranks=2)
     assert len(counted) == 1
     assert result.bandwidth == 5e9

@@ -152,7 +152,7 @@ def _wants_flux(local: bool, options: dict[str, Any]) -> bool:
 def _here(source: str, dest: str, quiet: bool, as_json: bool, **options: Any) -> Result:
     """Broadcast between processes of this machine."""
     from .. import broadcast
-    from .._broadcast import local_plan
+    from .._between import local_plan
     from .._payload import Payload
     from ..errors import UsageError
     from ..topology import Topology

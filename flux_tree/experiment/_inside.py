@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .._broadcast import LOOPBACK_BANDWIDTH
+from .._between import LOOPBACK_BANDWIDTH
 from ..errors import BroadcastError, FluxTreeError
 from ..topology import Topology
 from ._cells import Cell

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any, Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _broadcast, _namespace, _setup
+from .. import _namespace, _setup
+from .._between import between_processes
 from .._flux import outside_flux
 from .._racks import Racks
 from .._stream import stream_bandwidth
+from .._transfer import Transfer
 from ..errors import LabError, UsageError
 from ..strategies import Auto, Rack, get, known_network
 from ..topology import Topology
@@ -312,6 +314,11 @@ class Lab:
         overwrite: bool = False,
         timeout: float = 60.0,
         workers: int | None = None,
+        on_failure: str = "abort",
+        min_ranks: int | None = None,
+        resume: bool = False,
+        fsync: bool = False,
+        digest: str | None = None,
         progress: Callable[[NDArray[np.void]], None] | None = None,
     ) -> Result:
         """Broadcast with the embedded engine, one rank on each host.
@@ -319,7 +326,7 @@ class Lab:
         Parameters
         ----------
         source, destination, strategy, topology, members, racks, chunk_size, security, \
-        overwrite, timeout, workers, progress
+        overwrite, timeout, workers, on_failure, min_ranks, resume, fsync, digest, progress
             As of `flux_tree.broadcast`. The hosts share the machine's files, so `destination`
             needs ``{rank}`` in it. The strategies "auto" and "rack" know the racks of the lab,
             and "auto" its rates, unless they are told others.
@@ -334,6 +341,9 @@ class Lab:
         FluxTreeError
             As of `flux_tree.broadcast`.
         """
+        transfer = Transfer(
+            security, overwrite, timeout, workers, on_failure, min_ranks, resume, fsync, digest
+        )
         for name, value in (("topology", topology), ("plan", strategy)):
             size = getattr(value, "size", self.hosts)
             if size != self.hosts:
@@ -356,7 +366,7 @@ class Lab:
             racks = self.racks
         # the uplinks are known here; slow NICs are for the report to find
         known = replace(self.network(), rates={}) if max(self.racks) > 0 else None
-        result = _broadcast.between_processes(
+        result = between_processes(
             source,
             destination,
             strategy,
@@ -365,10 +375,7 @@ class Lab:
             members=members,
             racks=racks,
             chunk_size=chunk_size,
-            security=security,
-            overwrite=overwrite,
-            timeout=timeout,
-            workers=workers,
+            transfer=transfer,
             bandwidth=self.goodput(),
             progress=progress,
             places=self._places,
