@@ -14,6 +14,7 @@
 #include "node.h"
 #include "record_json.h"
 #include "source.h"
+#include "value.h"
 
 /* More threads than this are of no use by themselves. */
 #define WORKERS_FITTING 4
@@ -188,20 +189,6 @@ static int read_part (struct client *c, struct part *p)
     return 0;
 }
 
-static int decode_hex (const char *text, unsigned char *out, size_t size)
-{
-    if (strlen (text) != 2 * size)
-        return -1;
-    for (size_t i = 0; i < size; i++) {
-        unsigned int byte;
-
-        if (sscanf (text + 2 * i, "%2x", &byte) != 1)
-            return -1;
-        out[i] = byte;
-    }
-    return 0;
-}
-
 static int fitting_workers (struct client *c, int ranks_here)
 {
     int n = sysconf (_SC_NPROCESSORS_ONLN) / (ranks_here > 0 ? ranks_here : 1);
@@ -237,8 +224,8 @@ static int make_node (struct client *c, json_t *setup, bool deliver, const char 
                      "ranks_here", &ranks_here,
                      "paths", &part.paths,
                      "children", &part.children) < 0
-        || decode_hex (key_text, key, sizeof (key)) < 0
-        || decode_hex (id_text, id, sizeof (id)) < 0 || read_part (c, &part) < 0) {
+        || value_hex (key_text, key, sizeof (key)) < 0
+        || value_hex (id_text, id, sizeof (id)) < 0 || read_part (c, &part) < 0) {
         fault_set (f, EPROTO, b->rank, "the first shell has another version of flux-tree");
         goto done;
     }
@@ -256,6 +243,9 @@ static int make_node (struct client *c, json_t *setup, bool deliver, const char 
             .encrypt = b->options->encrypt,
             .deliver = deliver,
             .overwrite = b->options->overwrite,
+            .resume = b->options->resume,
+            .sync = b->options->sync,
+            .sha256 = b->options->sha256,
             .destination = dest,
             .tmp = tmp,
             .workers = fitting_workers (c, ranks_here),
@@ -299,6 +289,7 @@ static int make_fetch (struct client *c, json_t *setup, const char *dest, struct
         .destination = dest,
         .tmp = tmp,
         .overwrite = b->options->overwrite,
+        .sync = b->options->sync,
         .deliver = 1,
         .window = b->options->window,
         .timeout = b->options->timeout,
@@ -310,7 +301,7 @@ static int make_fetch (struct client *c, json_t *setup, const char *dest, struct
     };
 
     if (json_unpack (setup, "{s:s s:o}", "id", &id_text, "brokers", &list) < 0
-        || decode_hex (id_text, id, sizeof (id)) < 0)
+        || value_hex (id_text, id, sizeof (id)) < 0)
         return fault_set (f, EPROTO, b->rank, "the first shell has another version of flux-tree");
     source_tmp (tmp, id, b->rank);
     if (!(brokers = calloc (json_array_size (list) + 1, sizeof (*brokers))))

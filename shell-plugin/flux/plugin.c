@@ -20,12 +20,17 @@
  *   security     tls or none: whether the data is encrypted (tls)
  *   timeout      give up after so long without progress (60s)
  *   overwrite    replace a destination that exists
+ *   resume       use what an interrupted run left, or what stands at the
+ *                destination: it is checked, and only the rest travels
+ *   fsync        data and names are on disk before the tasks start
+ *   digest       sha256:HEX of the one file that travels, else it fails
  *   members      all, leaves, middle-leaves, or shell ranks as in 0-3,7 (all)
  *   racks        strategy=auto or rack: a file with the racks of hosts, or a
  *                pattern that finds them in their names
  *   network      strategy=auto: a file of 'flux-tree calibrate' (FLUX_TREE_NETWORK
  *                of the job's environment, or its own place)
- *   on-failure   abort, or continue: start the tasks all the same (abort)
+ *   on-failure   abort, or continue without the nodes that fail (abort)
+ *   min-ranks    on-failure=continue: so many must get the data (1)
  *   report       write what every rank measured to this file, in JSON
  *   interface    the network interface to use (that of the TBON)
  *   workers      threads that move data (as many as fit)

@@ -216,7 +216,18 @@ static int summarize_source (struct server *s, struct fault *f)
     if (!s->source)
         return 0;
     manifest = source_manifest (s->source, &len);
-    return node_summarize (manifest, len, &s->summary, f);
+    if (node_summarize (manifest, len, &s->summary, f) < 0)
+        return -1;
+    if (s->b->options->sha256 && (s->summary.files != 1 || s->summary.entries != 1)) {
+        fault_set (f,
+                   EINVAL,
+                   0,
+                   "option tree-bcast.digest: is of one file, and %.200s is none: leave it out",
+                   source_name (s->source));
+        f->kind = FAULT_SOURCE;
+        return -1;
+    }
+    return 0;
 }
 
 static int set_chunk_size (struct server *s, struct fault *f)

@@ -183,6 +183,7 @@ static int begin_fetch (struct source *src, const unsigned char *id, int64_t epo
         .name = b->options->archive,
         .tmp = tmp,
         .overwrite = b->options->overwrite,
+        .sync = b->options->sync,
         .deliver = 1,
         .window = b->options->window,
         .timeout = b->options->timeout,
