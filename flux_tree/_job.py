@@ -222,6 +222,9 @@ def submit(
     spec.setattr("system.job.name", "tree-bcast")
     spec.setattr_shell_option("tree-bcast", options)
     spec.setattr_shell_option("userrc", str(RC_FILE))
+    if options.get("on-failure") == "continue":
+        # else Flux ends the job some time after it has lost a shell, while data still moves
+        spec.setattr_shell_option("exit-timeout", "none")
     if ranks is not None:
         spec.setattr("system.constraints", {"ranks": [ranks]})
     try:

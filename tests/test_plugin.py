@@ -7,10 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from flux_support import shells_of, wait_until
 from support import difference, instance, leftovers, make_payload
 
 import flux_tree
@@ -262,8 +262,11 @@ def test_what_makes_no_sense_ends_the_job_in_one_line(bcast, payload, flux, opti
 def test_no_archive(bcast, flux, transport):
     bcast(check=False, archive="nope", transport=transport)
     assert "there is no archive 'nope': make one with 'flux archive create'" in note(flux)
-    done = bcast("echo", "up", archive="nope", transport=transport, on_failure="continue")
-    assert done.stdout.split() == ["up"] * SIZE
+    # without a source there is nothing to go on with
+    done = bcast(
+        "echo", "up", check=False, archive="nope", transport=transport, on_failure="continue"
+    )
+    assert done.stdout == ""
     assert "there is no archive 'nope'" in done.stderr
 
 
@@ -280,14 +283,23 @@ def test_a_destination_that_exists_is_left_alone(bcast, payload, tmp_path, flux)
     assert difference(payload, tmp_path / "3") == ""
 
 
-def test_failure_may_be_no_reason_to_stop(bcast, payload, tmp_path):
+def test_failure_may_be_no_reason_to_stop(bcast, payload, tmp_path, flux):
     (tmp_path / "3").write_text("mine")
     done = bcast(
         "echo", "up", file=payload, destination=f"{tmp_path}/{{rank}}", on_failure="continue"
     )
     assert done.stdout.split() == ["up"] * SIZE
-    assert "rank 3 (" in done.stderr
-    assert [p.name for p in tmp_path.iterdir()] == ["3"]
+    assert done.stderr.count("\n") == 1
+    assert "rank 3 (" in done.stderr and "exists: remove it, or allow overwrite" in done.stderr
+    assert leftovers(tmp_path) == []
+    assert (tmp_path / "3").read_text() == "mine"
+    for rank in set(range(SIZE)) - {3}:
+        assert difference(payload, tmp_path / str(rank)) == ""
+    document = report(flux)
+    assert (document["ok"], document["error"], document["failed"]) == (True, None, [3])
+    record = dict(zip(document["fields"], document["records"][3]))
+    assert (record["state"], record["kind"]) == (4, 2)
+    assert "exists: remove it" in record["text"]
 
 
 def test_a_full_disk(bcast, tmp_path, flux):
@@ -332,9 +344,12 @@ def test_a_shell_without_the_plugin_is_named(flux, payload, tmp_path, rank, text
 def test_a_shell_without_the_plugin_may_be_no_reason_to_stop(flux, payload, tmp_path):
     env = partial_rc(tmp_path, 2)
     option = f"-otree-bcast=chain,file={payload},timeout=1s,on-failure=continue"
+    option += f",destination={tmp_path}/{{rank}}"
     done = flux("run", "-N4", option, "echo", "up", env=env)
     assert done.stdout.split() == ["up"] * 4
     assert "rank 2 (" in done.stderr
+    assert [difference(payload, tmp_path / str(rank)) for rank in (0, 1, 3)] == [""] * 3
+    assert not (tmp_path / "2").exists()
 
 
 def submit_large(flux, tmp_path) -> str:
@@ -349,9 +364,8 @@ def submit_large(flux, tmp_path) -> str:
 
 def test_a_shell_that_dies_ends_the_job(flux, tmp_path):
     job = submit_large(flux, tmp_path)
-    shells = wait_for_shells(job, SIZE)
     wait_until(lambda: leftovers(tmp_path))
-    os.kill(shells[-1], 9)
+    os.kill(shells_of(job)[SIZE - 1], 9)
     done = flux("job", "attach", job, check=False)
     assert done.returncode != 0
     assert "its shell has died" in note(flux)
@@ -365,36 +379,7 @@ def test_a_cancelled_job_leaves_nothing_behind(flux, tmp_path):
     flux("cancel", job)
     flux("job", "wait-event", job, "clean")
     assert [p.name for p in tmp_path.iterdir()] == ["source"]
-    assert wait_for_shells(job, 0) == []
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def wait_for_shells(job: str, count: int) -> list[int]:
-    """Return the processes of a job's shells, once there are so many."""
-    number = subprocess.run(
-        ["flux", "job", "id", "--to=dec", job], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    found: list[int] = []
-
-    def there() -> bool:
-        found[:] = []
-        for entry in Path("/proc").iterdir():
-            try:
-                args = (entry / "cmdline").read_bytes().decode().split("\0")
-            except (OSError, UnicodeDecodeError):
-                continue
-            if Path(args[0]).name == "flux-shell" and args[1:2] == [number]:
-                found.append(int(entry.name))
-        return len(found) == count
-
-    wait_until(there)
-    return sorted(found)
+    assert shells_of(job) == {}
 
 
 # ---- who asks

@@ -6,12 +6,15 @@
  *
  * A client says hello, once, and gets a stream of answers:
  *   welcome   the first shell has the plugin
+ *   alive     it is there, now and then
  *   setup     its part: parents, children, key
  *   start     ranks of earlier phases are complete
  *   publish   everybody has everything: rename
  *   finish    everybody is done
+ *   drop      the others go on without this one
  *   abort     it failed: clean up
- * and it reports its state: running, sealed, published, failed.
+ * and it reports its state: running, sealed, published, failed; in between it
+ * says that it is alive.
  */
 #ifndef FLUX_TREE_BCAST_H
 #define FLUX_TREE_BCAST_H
@@ -51,6 +54,13 @@ const char *bcast_host (struct bcast *b, int rank);
 /* Ask shell 'rank' to answer, or to do, 'method'. */
 flux_future_t *bcast_rpc (struct bcast *b, const char *method, json_t *o, int flags);
 
+/* Seconds between two signs of life, and how many of them may be missed. */
+double bcast_tick (struct bcast *b);
+int bcast_silent_max (struct bcast *b);
+
+/* Overwrite a secret text, of an object of ours. */
+void bcast_forget (json_t *text);
+
 /* server.c */
 struct server *server_create (struct bcast *b);
 void server_destroy (struct server *s);
@@ -76,7 +86,7 @@ void client_destroy (struct client *c);
 int client_begin (struct client *c, struct fault *f);
 /* Run the reactor until it is over: -1 if it has failed, or was ended. */
 int client_run (struct client *c);
-/* What this rank has measured so far. */
-struct record *client_record (struct client *c);
+/* The others go on without this rank. */
+bool client_is_dropped (struct client *c);
 
 #endif

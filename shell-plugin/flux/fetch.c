@@ -396,6 +396,7 @@ struct fetch *fetch_create (flux_t *h, const struct fetch_config *c, struct faul
 {
     flux_reactor_t *r = flux_get_reactor (h);
     struct fetch *fetch;
+    int flags = 0;
 
     record_init (c->record, c->rank, c->deliver);
     keep_memory ();
@@ -414,12 +415,14 @@ struct fetch *fetch_create (flux_t *h, const struct fetch_config *c, struct faul
     if (!(fetch->archive = archive_create (c->archive, f)))
         goto error;
     fetch->left = fetch->archive->npieces;
-    /* a copy that never gets a name has no other in its way */
+    if (c->overwrite || !c->deliver) /* a copy that never gets a name has no other in its way */
+        flags |= STORE_OVERWRITE;
+    if (c->sync && c->deliver)
+        flags |= STORE_SYNC;
     if (!(fetch->store = store_create (fetch->archive->manifest,
                                        c->destination,
                                        c->tmp,
-                                       c->overwrite || !c->deliver ? STORE_OVERWRITE
-                                                                   : 0,
+                                       flags,
                                        f)))
         goto error;
     return fetch;

@@ -33,6 +33,7 @@ struct fetch_config {
     const char *destination; /* a directory: existing, or to be made */
     const char *tmp;         /* temporary name in it, or beside it */
     int overwrite;
+    int sync;                /* on disk before it gets its name */
     int deliver;             /* 0: never give it its name */
     int window;              /* blobs in flight; 0: as measured best */
     const uint32_t *brokers; /* rank of each receiver's broker; may be NULL */

@@ -12,7 +12,7 @@
 static char *make_event (json_t *report)
 {
     static const char *keys[] = {
-        "ok", "error", "strategy", "transport", "source", "bytes", "files", "elapsed",
+        "ok", "error", "failed", "strategy", "transport", "source", "bytes", "files", "elapsed",
     };
     json_t *context = json_object ();
     json_t *event;

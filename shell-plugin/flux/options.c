@@ -20,6 +20,7 @@ enum type {
     TYPE_RATE,
     TYPE_SECONDS,
     TYPE_COUNT,
+    TYPE_DIGEST,
     TYPE_GIVEN,   /* a text, or a list or an object */
     TYPE_PLAN,
 };
@@ -44,10 +45,14 @@ static const struct key keys[] = {
     { "security", TYPE_FLAG, AT (encrypt), { "none", "tls" } },
     { "timeout", TYPE_SECONDS, AT (timeout), { NULL } },
     { "overwrite", TYPE_FLAG, AT (overwrite), { "false", "true" } },
+    { "resume", TYPE_FLAG, AT (resume), { "false", "true" } },
+    { "fsync", TYPE_FLAG, AT (sync), { "false", "true" } },
+    { "digest", TYPE_DIGEST, AT (sha256), { NULL } },
     { "members", TYPE_TEXT, AT (members), { NULL } },
     { "racks", TYPE_GIVEN, AT (racks), { NULL } },
     { "network", TYPE_GIVEN, AT (network), { NULL } },
     { "on-failure", TYPE_FLAG, AT (go_on), { "abort", "continue" } },
+    { "min-ranks", TYPE_COUNT, AT (min_ranks), { NULL } },
     { "report", TYPE_TEXT, AT (report), { NULL } },
     { "interface", TYPE_TEXT, AT (interface), { NULL } },
     { "workers", TYPE_COUNT, AT (workers), { NULL } },
@@ -67,7 +72,7 @@ static int refuse (struct fault *f, const char *key, const char *text, const cha
 
 static const struct key *find_key (const char *name, struct fault *f)
 {
-    char names[256] = "";
+    char names[400] = "";
 
     for (size_t i = 0; i < KEY_COUNT; i++) {
         size_t used = strlen (names);
@@ -109,6 +114,24 @@ static int set_text (const struct key *key, const char *text, char **p, struct f
     return 0;
 }
 
+/* "sha256:" and 64 hexadecimal digits */
+static int set_digest (const struct key *key, const char *text, unsigned char **p, struct fault *f)
+{
+    const char tag[] = "sha256:";
+    unsigned char *bytes;
+
+    if (!(bytes = malloc (SHA256_SIZE)))
+        return fault_set (f, ENOMEM, -1, "out of memory");
+    if (strncmp (text, tag, strlen (tag)) != 0
+        || value_hex (text + strlen (tag), bytes, SHA256_SIZE) < 0) {
+        free (bytes);
+        return refuse (f, key->name, text, "give sha256: and the 64 hex digits of 'sha256sum'");
+    }
+    free (*p);
+    *p = bytes;
+    return 0;
+}
+
 static int set_value (struct options *o, const struct key *key, const char *text, struct fault *f)
 {
     void *p = (char *)o + key->offset;
@@ -145,6 +168,8 @@ static int set_value (struct options *o, const struct key *key, const char *text
                 return refuse (f, key->name, text, "give a whole number of at least 1");
             *(int *)p = count;
             return 0;
+        case TYPE_DIGEST:
+            return set_digest (key, text, p, f);
         default:
             return refuse (f, key->name, text, "give the object that Plan.to_dict () returns");
     }
@@ -254,6 +279,7 @@ static int check_choice (struct options *o, struct fault *f)
 static int check_together (struct options *o, bool archive_given, struct fault *f)
 {
     const char *members = o->members;
+    char count[16];
 
     if (o->file && archive_given)
         return refuse (f, "archive", o->archive, "leave it out, or file=: one of them travels");
@@ -262,6 +288,20 @@ static int check_together (struct options *o, bool archive_given, struct fault *
                        "file",
                        o->file,
                        "transport=content takes an archive: make one with 'flux archive create'");
+    if (o->content && o->resume)
+        return refuse (f,
+                       "resume",
+                       "true",
+                       "transport=content fetches all of an archive: use transport=direct");
+    if (o->content && o->sha256)
+        return refuse (f,
+                       "digest",
+                       "sha256:...",
+                       "transport=content takes an archive, not one file: use transport=direct");
+    if (o->min_ranks > 0 && !o->go_on) {
+        snprintf (count, sizeof (count), "%d", o->min_ranks);
+        return refuse (f, "min-ranks", count, "leave it out, it is for on-failure=continue");
+    }
     if (!o->strategy && !(o->strategy = strdup (o->content ? "all" : "two-tree")))
         return fault_set (f, ENOMEM, -1, "out of memory");
     if (!o->plan && strchr (o->strategy, ':') && choose_check (o->strategy, NULL) < 0
@@ -332,6 +372,7 @@ void options_destroy (struct options *o)
         free (o->archive);
         free (o->destination);
         free (o->members);
+        free (o->sha256);
         free (o->report);
         free (o->interface);
         free (o->racks.text);

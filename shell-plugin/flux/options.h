@@ -14,6 +14,8 @@
 #include "fault.h"
 #include "plan.h"
 
+#define SHA256_SIZE 32
+
 /* A text that says where to look, or what it is itself. */
 struct given {
     char *text;   /* NULL: not so */
@@ -32,6 +34,10 @@ struct options {
     bool encrypt;
     bool overwrite;
     bool go_on;         /* on-failure=continue */
+    bool resume;
+    bool sync;
+    unsigned char *sha256; /* 32 bytes, of the one file that travels; or NULL */
+    int min_ranks;      /* with go_on; 0: any */
     uint32_t chunk_size;/* 0: one that fits */
     double bandwidth;   /* of one NIC, bytes per second; 0: unknown */
     double timeout;     /* seconds */

@@ -20,12 +20,17 @@
  *   security     tls or none: whether the data is encrypted (tls)
  *   timeout      give up after so long without progress (60s)
  *   overwrite    replace a destination that exists
+ *   resume       use what an interrupted run left, or what stands at the
+ *                destination: it is checked, and only the rest travels
+ *   fsync        data and names are on disk before the tasks start
+ *   digest       sha256:HEX of the one file that travels, else it fails
  *   members      all, leaves, middle-leaves, or shell ranks as in 0-3,7 (all)
  *   racks        strategy=auto or rack: a file with the racks of hosts, or a
  *                pattern that finds them in their names
  *   network      strategy=auto: a file of 'flux-tree calibrate' (FLUX_TREE_NETWORK
  *                of the job's environment, or its own place)
- *   on-failure   abort, or continue: start the tasks all the same (abort)
+ *   on-failure   abort, or continue without the nodes that fail (abort)
+ *   min-ranks    on-failure=continue: so many must get the data (1)
  *   report       write what every rank measured to this file, in JSON
  *   interface    the network interface to use (that of the TBON)
  *   workers      threads that move data (as many as fit)
@@ -37,9 +42,11 @@
  * only after the barrier that stands before it.
  */
 #include <errno.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #include "bcast.h"
@@ -48,6 +55,10 @@
  * the first one may take to write its report, seconds.
  */
 #define GRACE 10.
+
+/* That many fit into the time limit. */
+#define SIGNS_OF_LIFE 10
+#define TICK_MIN 0.5 /* seconds */
 
 /* Some other plugin may end this shell at any time: exit_cb () cleans up. */
 static struct bcast *current;
@@ -63,6 +74,34 @@ const char *bcast_host (struct bcast *b, int rank)
 flux_future_t *bcast_rpc (struct bcast *b, const char *method, json_t *o, int flags)
 {
     return flux_shell_rpc_pack (b->shell, method, 0, flags, "O", o);
+}
+
+double bcast_tick (struct bcast *b)
+{
+    double tick = b->options->timeout / SIGNS_OF_LIFE;
+
+    return tick > TICK_MIN ? tick : TICK_MIN;
+}
+
+int bcast_silent_max (struct bcast *b)
+{
+    /* one more: both sides' ticks are not in step */
+    return 1 + (int)ceil (b->options->timeout / bcast_tick (b));
+}
+
+void bcast_forget (json_t *text)
+{
+    explicit_bzero ((char *)json_string_value (text), json_string_length (text));
+}
+
+/* While it has the key, nobody who debugs, and no core file, shall get it. */
+static int conceal (void)
+{
+    int before = prctl (PR_GET_DUMPABLE);
+
+    if (prctl (PR_SET_DUMPABLE, 0) < 0)
+        shell_warn ("this shell's memory may be dumped: %s", strerror (errno));
+    return before;
 }
 
 static void bcast_destroy (struct bcast *b)
@@ -145,6 +184,8 @@ static void run (struct bcast *b)
 {
     flux_watcher_t *w[2];
     int signals[2] = { SIGTERM, SIGINT };
+    int dumpable = conceal ();
+    bool dropped;
     bool failed;
 
     for (int i = 0; i < 2; i++) {
@@ -158,21 +199,24 @@ static void run (struct bcast *b)
         server_begin (b->server);
     failed = !b->options || client_begin (b->client, &b->fault) < 0
              || client_run (b->client) < 0;
+    dropped = b->options && client_is_dropped (b->client);
+    /* nothing of ours may stay, whatever becomes of this process; and what it
+     * holds is not needed while the tasks run
+     */
     if (failed) {
-        /* nothing of ours may stay, whatever becomes of this process */
         client_destroy (b->client);
         b->client = NULL;
     }
     if (b->server && !b->terminated)
         server_end (b->server);
-    else if (failed) {
-        if (!b->options || !b->options->go_on || b->terminated)
-            wait_for_end (b);
-        if (b->fault.text[0])
-            shell_warn ("%s", b->fault.text);
-    }
+    else if (failed && (!dropped || b->terminated))
+        wait_for_end (b);
+    client_destroy (b->client);
+    b->client = NULL;
     for (int i = 0; i < 2; i++)
         flux_watcher_destroy (w[i]);
+    if (dumpable == 1)
+        (void)prctl (PR_SET_DUMPABLE, dumpable);
 }
 
 static void exit_cb (void)
@@ -229,12 +273,8 @@ static int post_init_cb (flux_plugin_t *p, const char *topic, flux_plugin_arg_t 
     (void)topic;
     (void)args;
     (void)data;
-    if (b) {
+    if (b)
         run (b);
-        /* what it holds is not needed while the tasks run */
-        client_destroy (b->client);
-        b->client = NULL;
-    }
     return 0;
 }
 

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "fault.h"
 #include "record.h"
 
 /* The names of the fields, in their order. */
@@ -16,5 +17,12 @@ json_t *record_to_json (const struct record *r, int stripes);
 
 /* A text in JSON, whatever bytes are in it. */
 json_t *record_text (const char *text);
+
+/* Of a rank that has said nothing. */
+json_t *record_json_empty (int rank);
+/* One of the values, by the name of its field. */
+json_t *record_json_field (json_t *record, const char *name);
+/* What a rank last said, or NULL, becomes the record of one that has failed. */
+int record_json_fail (json_t **record, const struct fault *f);
 
 #endif

@@ -2,14 +2,12 @@
 #include "source.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "archive.h"
+#include "errand.h"
 #include "fetch.h"
 #include "node.h"
 #include "record.h"
@@ -21,10 +19,7 @@ struct source {
     struct fault fault;
 
     /* A walk may take long, on a slow file system, so a thread does it. */
-    pthread_t thread;
-    bool thread_started;
-    int event_fd;
-    flux_watcher_t *w;
+    struct errand *scan;
     unsigned char *manifest;
     size_t manifest_size;
 
@@ -115,53 +110,19 @@ void source_tmp (char tmp[TMP_SIZE], const unsigned char *id, int rank)
     snprintf (tmp + len, TMP_SIZE - len, "-%d", rank);
 }
 
-static void *scan (void *arg)
+static int scan (void *arg, struct fault *f)
 {
     struct source *src = arg;
 
-    src->manifest = node_scan (src->b->options->file, &src->manifest_size, &src->fault);
-    if (eventfd_write (src->event_fd, 1) < 0)
-        abort (); /* cannot be: nobody has written before */
-    return NULL;
+    src->manifest = node_scan (src->b->options->file, &src->manifest_size, f);
+    return src->manifest ? 0 : -1;
 }
 
-static void scanned_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *arg)
+static void scanned (int rc, const struct fault *f, void *arg)
 {
     struct source *src = arg;
 
-    (void)r;
-    (void)revents;
-    flux_watcher_stop (w);
-    pthread_join (src->thread, NULL);
-    src->thread_started = false;
-    src->ready (src, src->manifest ? NULL : &src->fault, src->arg);
-}
-
-static int begin_scan (struct source *src)
-{
-    sigset_t all;
-    sigset_t before;
-    int rc;
-
-    if ((src->event_fd = eventfd (0, EFD_NONBLOCK | EFD_CLOEXEC)) < 0
-        || !(src->w = flux_fd_watcher_create (src->b->r,
-                                              src->event_fd,
-                                              FLUX_POLLIN,
-                                              scanned_cb,
-                                              src)))
-        return -1;
-    flux_watcher_start (src->w);
-    /* signals are for the shell's own thread */
-    sigfillset (&all);
-    pthread_sigmask (SIG_SETMASK, &all, &before);
-    rc = pthread_create (&src->thread, NULL, scan, src);
-    pthread_sigmask (SIG_SETMASK, &before, NULL);
-    if (rc != 0) {
-        errno = rc;
-        return -1;
-    }
-    src->thread_started = true;
-    return 0;
+    src->ready (src, rc == 0 ? NULL : f, src->arg);
 }
 
 static void fetched (struct fetch *fetch, void *arg)
@@ -183,6 +144,7 @@ static int begin_fetch (struct source *src, const unsigned char *id, int64_t epo
         .name = b->options->archive,
         .tmp = tmp,
         .overwrite = b->options->overwrite,
+        .sync = b->options->sync,
         .deliver = 1,
         .window = b->options->window,
         .timeout = b->options->timeout,
@@ -216,17 +178,16 @@ struct source *source_create (struct bcast *b,
                               void *arg)
 {
     struct source *src;
-    int rc;
+    int rc = 0;
 
     if (!(src = calloc (1, sizeof (*src))))
         return NULL;
     src->b = b;
     src->ready = ready;
     src->arg = arg;
-    src->event_fd = -1;
     if (b->options->file) {
-        if ((rc = begin_scan (src)) < 0)
-            fault_set (&src->fault, errno, b->rank, "%s", strerror (errno));
+        if (!(src->scan = errand_start (b->r, scan, scanned, src)))
+            rc = fault_set (&src->fault, errno, b->rank, "%s", strerror (errno));
     }
     else
         rc = begin_fetch (src, id, epoch_ns);
@@ -240,11 +201,7 @@ void source_destroy (struct source *src)
     if (src) {
         int saved_errno = errno;
 
-        if (src->thread_started)
-            pthread_join (src->thread, NULL);
-        flux_watcher_destroy (src->w);
-        if (src->event_fd >= 0)
-            close (src->event_fd);
+        errand_destroy (src->scan);
         fetch_destroy (src->fetch);
         node_free (src->manifest);
         free (src);

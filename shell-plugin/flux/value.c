@@ -173,3 +173,17 @@ int value_idset (const char *text, int size, uint8_t *flags)
         return -1;
     return *p ? -1 : 0;
 }
+
+int value_hex (const char *text, unsigned char *bytes, size_t size)
+{
+    if (strlen (text) != 2 * size)
+        return -1;
+    for (size_t i = 0; i < size; i++) {
+        char digits[3] = { text[2 * i], text[2 * i + 1], '\0' };
+
+        if (!isxdigit ((unsigned char)digits[0]) || !isxdigit ((unsigned char)digits[1]))
+            return -1;
+        bytes[i] = strtoul (digits, NULL, 16);
+    }
+    return 0;
+}

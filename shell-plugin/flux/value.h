@@ -5,6 +5,7 @@
 #ifndef FLUX_TREE_VALUE_H
 #define FLUX_TREE_VALUE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* "256MiB", "1.5GB", "64K", "4096". Returns -1 if it is no size. */
@@ -22,5 +23,8 @@ int value_seconds (const char *text, double *seconds);
  * NULL. Returns -1 if it is no list, or names a rank that there is not.
  */
 int value_idset (const char *text, int size, uint8_t *flags);
+
+/* Twice as many hexadecimal digits as there are bytes, and nothing else. */
+int value_hex (const char *text, unsigned char *bytes, size_t size);
 
 #endif
