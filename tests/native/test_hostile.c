@@ -15,108 +15,22 @@
 
 #include "check.h"
 #include "cluster.h"
+#include "hostile.h"
 #include "peer.h"
 
-#define CHUNK 8192
 #define ROUNDS 40
-/* memory: the allocators of the sanitizers take it by the megabyte */
-#define GROWTH_MAX (16 << 20)
-
-/* What is freed is kept back by AddressSanitizer, and would look like growth. */
-const char *__asan_default_options (void)
-{
-    return "quarantine_size_mb=1";
-}
-
-static size_t resident (void)
-{
-    FILE *f = fopen ("/proc/self/statm", "r");
-    size_t size;
-    size_t pages;
-
-    must (f && fscanf (f, "%zu %zu", &size, &pages) == 2);
-    fclose (f);
-    return pages * sysconf (_SC_PAGESIZE);
-}
-
-/* The root runs, rank 1 waits to be started, rank 2 is ours. */
-static struct cluster *start_root (const char *dir, int encrypt)
-{
-    struct cluster_config cc = {
-        .strategy = "flat",
-        .n = 3,
-        .source = path ("%s/src", dir),
-        .dest = path ("%s/out-%d-%%d", dir, encrypt),
-        .workers = 2,
-        .encrypt = encrypt,
-        .chunk_size = CHUNK,
-        .relays = 1 << 0,
-        .left_out = 1 << 2,
-    };
-    struct cluster *c;
-
-    make_file (cc.source, 40 * CHUNK + 1, 1);
-    c = cluster_create (&cc);
-    cluster_start (c, 0);
-    return c;
-}
-
-/* The transfer beside it ends, and is right. */
-static void finish (struct cluster *c)
-{
-    cluster_wait (c);
-    cluster_publish (c);
-    cluster_end_all (c);
-    ok (c->rc[0] == 0 && cluster_is_delivered (c, 1));
-    ok (c->records[1].bad_chunks == 0);
-    cluster_destroy (c);
-}
-
-static uint64_t count_refused (struct cluster *c)
-{
-    return __atomic_load_n (&c->records[0].refused, __ATOMIC_RELAXED);
-}
-
-/* The root counts what it turns away after it did so. */
-static bool is_refused (struct cluster *c, uint64_t n)
-{
-    for (int i = 0; i < 20000 && count_refused (c) < n; i++)
-        poll (NULL, 0, 1);
-    return count_refused (c) == n;
-}
-
-static int dial (struct cluster *c)
-{
-    struct timeval limit = { .tv_sec = 20 };
-    int fd = cluster_connect (c, 0);
-
-    must (setsockopt (fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof (limit)) == 0);
-    return fd;
-}
-
-/* All that the root says until it hangs up: bytes, or -1 if it does not. */
-static ssize_t hear_out (int fd)
-{
-    ssize_t total = 0;
-    char buf[4096];
-    ssize_t n;
-
-    while ((n = recv (fd, buf, sizeof (buf), 0)) > 0)
-        total += n;
-    return n == 0 || errno == ECONNRESET ? total : -1;
-}
 
 static void hang_up (struct cluster *c)
 {
-    close (dial (c));
+    close (hostile_dial (c));
 }
 
 static void say (struct cluster *c, const char *text, size_t size)
 {
-    int fd = dial (c);
+    int fd = hostile_dial (c);
 
     must (send (fd, text, size, MSG_NOSIGNAL) == (ssize_t)size);
-    ok (hear_out (fd) >= 0);
+    ok (hostile_hear_out (fd) >= 0);
     close (fd);
 }
 
@@ -138,7 +52,7 @@ static void say_garbage (struct cluster *c)
 static void try_tls (struct cluster *c, int version)
 {
     SSL_CTX *ctx = SSL_CTX_new (TLS_client_method ());
-    int fd = dial (c);
+    int fd = hostile_dial (c);
     SSL *ssl;
 
     must (ctx && SSL_CTX_set_max_proto_version (ctx, version));
@@ -166,7 +80,7 @@ static void try_wrong_key (struct cluster *c)
 
     memcpy (key, c->key, sizeof (key));
     key[TLS_KEY_SIZE - 1] ^= 1;
-    ok (!peer_open (&p, key, dial (c), true));
+    ok (!peer_open (&p, key, hostile_dial (c), true));
     peer_close (&p);
 }
 
@@ -179,7 +93,7 @@ static void try_version (struct cluster *c)
     struct peer p;
 
     memcpy (msg.hello.id, c->id, sizeof (c->id));
-    must (peer_open (&p, c->key, dial (c), true));
+    must (peer_open (&p, c->key, hostile_dial (c), true));
     ok (peer_send (&p, &msg) && peer_receive (&p, &msg)
         && msg.type == WIRE_REFUSE && strstr (msg.refuse.text, "another version"));
     ok (peer_is_ended (&p));
@@ -193,25 +107,26 @@ static void stop_in_hello (struct cluster *c)
     unsigned char buf[WIRE_SIZE_MAX];
     struct peer p;
 
-    must (peer_open (&p, c->key, dial (c), true));
+    must (peer_open (&p, c->key, hostile_dial (c), true));
     ok (peer_send_data (&p, buf, wire_encode (&msg, buf) / 2));
     peer_close (&p);
 }
 
 static void attack (const char *dir, void (*fn) (struct cluster *c))
 {
-    struct cluster *c = start_root (dir, 1);
+    struct cluster *c = hostile_root (dir, 1);
     size_t before;
 
+    cluster_start (c, 0);
     for (int i = 0; i < ROUNDS; i++)
         fn (c);
-    before = resident ();
+    before = hostile_memory ();
     cluster_start (c, 1);
     for (int i = 0; i < ROUNDS; i++)
         fn (c);
-    ok (is_refused (c, 2 * ROUNDS));
-    ok (resident () < before + GROWTH_MAX);
-    finish (c);
+    ok (hostile_is_refused (c, 2 * ROUNDS));
+    ok (hostile_memory () < before + HOSTILE_GROWTH_MAX);
+    hostile_finish (c);
 }
 
 static void test_strangers (const char *dir)
@@ -237,153 +152,16 @@ static void test_half_greeting (const char *dir)
     attack (dir, stop_in_hello);
 }
 
-/* Between a child and the root: it passes on what both say, and keeps what the
- * child said, up to 'limit' bytes of it.
- */
-struct proxy {
-    int child;
-    int root;
-    size_t limit;
-    pthread_t thread;
-    _Atomic size_t size;
-    unsigned char said[1 << 16];
-};
-
-static bool pass (int from, int to, struct proxy *keep)
-{
-    unsigned char buf[4096];
-    ssize_t n = recv (from, buf, sizeof (buf), 0);
-
-    if (n <= 0)
-        return false;
-    if (keep) {
-        if ((size_t)n > keep->limit - keep->size)
-            n = keep->limit - keep->size;
-        memcpy (keep->said + keep->size, buf, n);
-        keep->size += n;
-    }
-    if (send (to, buf, n, MSG_NOSIGNAL) != n)
-        return false;
-    return !keep || keep->size < keep->limit;
-}
-
-static void *proxy_run (void *arg)
-{
-    struct proxy *x = arg;
-    struct pollfd fds[] = {
-        { .fd = x->child, .events = POLLIN },
-        { .fd = x->root, .events = POLLIN },
-    };
-
-    while (poll (fds, 2, 20000) > 0) {
-        if (fds[1].revents && !pass (x->root, x->child, NULL))
-            break;
-        if (fds[0].revents && !pass (x->child, x->root, x))
-            break;
-    }
-    close (x->root);
-    close (x->child);
-    return NULL;
-}
-
-/* Returns the child's end. */
-static int proxy_start (struct proxy *x, struct cluster *c, size_t limit)
-{
-    int fds[2];
-
-    must (socketpair (AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
-    x->child = fds[1];
-    x->root = dial (c);
-    x->limit = limit;
-    x->size = 0;
-    must (pthread_create (&x->thread, NULL, proxy_run, x) == 0);
-    return fds[0];
-}
-
-/* A child greets the root and gets a chunk. Returns how much it had said when
- * it was welcome.
- */
-static size_t record_child (struct proxy *x, struct cluster *c)
-{
-    unsigned char data[CHUNK];
-    struct wire_msg msg;
-    struct peer p;
-    size_t greeted;
-
-    must (peer_open (&p, c->key, proxy_start (x, c, sizeof (x->said)), true));
-    must (peer_hello (&p, c, 2, &msg) && msg.type == WIRE_WELCOME);
-    greeted = x->size;
-    if (!c->config.encrypt)
-        conn_clear (&p.conn);
-    must (peer_wait_for (&p, WIRE_OFFER, &msg));
-    must (peer_send (&p, &(struct wire_msg){ .type = WIRE_GET, .get = { 1, 3 } }));
-    must (peer_receive (&p, &msg) && msg.type == WIRE_DATA
-          && peer_receive_data (&p, data, msg.data.length));
-    peer_close (&p);
-    must (pthread_join (x->thread, NULL) == 0);
-    return greeted;
-}
-
-/* What a child has said is worth nothing when it is said again: not to the rank
- * that has heard it, and not to that of another broadcast.
- */
-static void test_replay (const char *dir)
-{
-    static struct proxy x;
-
-    for (int encrypt = 0; encrypt < 2; encrypt++) {
-        struct cluster *c = start_root (dir, encrypt);
-
-        record_child (&x, c);
-        cluster_start (c, 1);
-        for (int i = 0; i < ROUNDS; i++) {
-            int fd = dial (c);
-            ssize_t heard;
-
-            must (send (fd, x.said, x.size, MSG_NOSIGNAL) > 0);
-            heard = hear_out (fd);
-            /* no more than the root's part of the handshake */
-            ok (heard >= 0 && heard < 1000);
-            close (fd);
-        }
-        ok (is_refused (c, ROUNDS));
-        finish (c);
-    }
-}
-
-/* The child's part of the greeting ends at every so many bytes. */
-static void test_truncated (const char *dir)
-{
-    static struct proxy x;
-    struct cluster *c = start_root (dir, 1);
-    size_t greeted = record_child (&x, c);
-    int cut = 0;
-
-    ok (greeted > 200 && greeted < 1000);
-    cluster_start (c, 1);
-    for (size_t limit = 1; limit < greeted; limit += 7) {
-        struct wire_msg msg;
-        struct peer p;
-
-        if (peer_open (&p, c->key, proxy_start (&x, c, limit), true))
-            ok (!peer_hello (&p, c, 2, &msg));
-        peer_close (&p);
-        must (pthread_join (x.thread, NULL) == 0);
-        cut++;
-    }
-    ok (is_refused (c, cut));
-    finish (c);
-}
-
 /* A child asks the same question without end, and does not hear the answers. */
 static void test_deaf_child (const char *dir)
 {
-    struct cluster *c = start_root (dir, 1);
+    struct cluster *c = hostile_root (dir, 1);
     unsigned char buf[1000 * 16];
     struct peer p;
     size_t before;
     size_t size = 0;
 
+    cluster_start (c, 0);
     while (size < sizeof (buf)) {
         struct wire_msg msg = { .type = WIRE_PING, .ping.sent = size };
         unsigned char one[WIRE_SIZE_MAX];
@@ -393,14 +171,14 @@ static void test_deaf_child (const char *dir)
         size += 16;
     }
     peer_join (&p, c, 2);
-    before = resident ();
+    before = hostile_memory ();
     cluster_start (c, 1);
     while (peer_send_data (&p, buf, sizeof (buf)))
         continue;
     ok (errno != EAGAIN);
-    ok (resident () < before + GROWTH_MAX);
+    ok (hostile_memory () < before + HOSTILE_GROWTH_MAX);
     peer_close (&p);
-    finish (c);
+    hostile_finish (c);
 }
 
 /* A parent that has the key, and one answer to whoever connects. */
@@ -451,7 +229,7 @@ static void be_parent (const char *dir,
         .dest = path ("%s/out-%%d", dir),
         .workers = 2,
         .encrypt = 1,
-        .chunk_size = CHUNK,
+        .chunk_size = HOSTILE_CHUNK,
         .timeout = 2,
         .left_out = 1 << 1,
     };
@@ -459,15 +237,15 @@ static void be_parent (const char *dir,
     struct cluster *c;
     size_t before;
 
-    make_file (cc.source, 40 * CHUNK, 1);
+    make_file (cc.source, 40 * HOSTILE_CHUNK, 1);
     c = par.c = cluster_create (&cc);
     must (pthread_create (&par.thread, NULL, parent_run, &par) == 0);
-    before = resident ();
+    before = hostile_memory ();
     cluster_start_all (c);
     cluster_wait (c);
     par.ended = true;
     must (pthread_join (par.thread, NULL) == 0);
-    ok (resident () < before + GROWTH_MAX);
+    ok (hostile_memory () < before + HOSTILE_GROWTH_MAX);
     cluster_publish (c);
     cluster_end_all (c);
     ok (par.served > 0 && cluster_is_delivered (c, 0) && cluster_is_delivered (c, 2));
@@ -508,8 +286,6 @@ int main (void)
     run (test_strangers);
     run (test_old_version);
     run (test_half_greeting);
-    run (test_replay);
-    run (test_truncated);
     run (test_deaf_child);
     run (test_huge_offer);
     run (test_refusals);
