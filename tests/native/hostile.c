@@ -39,6 +39,8 @@ struct cluster *hostile_root (const char *dir, int encrypt)
         .workers = 2,
         .encrypt = encrypt,
         .chunk_size = HOSTILE_CHUNK,
+        /* less than strangers have to show the key: waiting them out is no way */
+        .timeout = 8,
         .relays = 1 << 0,
         .left_out = 1 << 2,
     };
