@@ -56,6 +56,7 @@ void down_drop (struct down *d)
         release_slot (d);
         conn_close (&d->conn);
         d->dead = true;
+        atomic_fetch_sub (&down_node (d)->ndowns, 1);
     }
 }
 
@@ -438,7 +439,6 @@ void down_destroy (struct down *d)
 {
     if (d) {
         down_drop (d);
-        atomic_fetch_sub (&down_node (d)->ndowns, 1);
         free (d);
     }
 }

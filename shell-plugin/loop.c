@@ -13,6 +13,8 @@
 
 #define TICK_MS 200
 #define EVENTS_MAX 64
+/* new connections before the others get their turn */
+#define ACCEPTS_MAX 64
 
 int loop_watch (struct loop *l, int fd, struct handler *h, bool wants_write)
 {
@@ -55,37 +57,47 @@ static void kick_ready (struct handler *h, uint32_t events)
     l->again = true;
 }
 
+/* A new connection, for the loop whose turn it is. */
+static void take_in (struct loop *l, int fd)
+{
+    struct node *node = l->node;
+    struct loop *to = &node->loops[l->next_loop];
+    int strangers = atomic_load (&node->strangers);
+    struct down *d;
+
+    if (atomic_load (&node->ndowns) - strangers >= node->max_downs
+        || strangers >= 2 * STRANGERS_MAX * node->nloops
+        || !(d = down_create (to, fd))) {
+        record_add (node->config.record, refused, 1);
+        close (fd);
+        return;
+    }
+    l->next_loop = (l->next_loop + node->nloops - 1) % node->nloops;
+    pthread_mutex_lock (&to->inbox_lock);
+    d->next = to->inbox;
+    to->inbox = d;
+    pthread_mutex_unlock (&to->inbox_lock);
+    if (to == l)
+        l->again = true;
+    else
+        loop_kick (to);
+}
+
 static void listen_ready (struct handler *h, uint32_t events)
 {
     struct loop *l = (struct loop *)((char *)h - offsetof (struct loop, listen));
-    struct node *node = l->node;
-    int fd;
 
     (void)events;
-    while ((fd = accept4 (l->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC))
-           >= 0) {
-        struct loop *to = &node->loops[l->next_loop];
-        struct down *d;
+    for (int i = 0; i < ACCEPTS_MAX; i++) {
+        int fd = accept4 (l->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-        if (atomic_load (&node->ndowns) >= node->max_downs
-            || atomic_load (&node->strangers) >= 2 * STRANGERS_MAX * node->nloops
-            || !(d = down_create (to, fd))) {
-            record_add (node->config.record, refused, 1);
-            close (fd);
-            continue;
+        if (fd < 0) {
+            if (errno == EMFILE || errno == ENFILE)
+                node_failf (l->node, errno, LOOP_NO_DESCRIPTORS);
+            return;
         }
-        l->next_loop = (l->next_loop + node->nloops - 1) % node->nloops;
-        pthread_mutex_lock (&to->inbox_lock);
-        d->next = to->inbox;
-        to->inbox = d;
-        pthread_mutex_unlock (&to->inbox_lock);
-        if (to == l)
-            l->again = true;
-        else
-            loop_kick (to);
+        take_in (l, fd);
     }
-    if (errno == EMFILE || errno == ENFILE)
-        node_failf (node, errno, LOOP_NO_DESCRIPTORS);
 }
 
 /* Whoever does not have the key cannot keep out those that do: these need a

@@ -59,6 +59,7 @@ struct up {
     int pings;
     int64_t ping_ns; /* when the last one was sent, 0: none is open */
     int64_t pinged_ns; /* when the last one was sent */
+    int told; /* offers and digests that have come */
     bool offered;
     int64_t offer_offset; /* of the parent's clock */
     int64_t offer_error;

@@ -69,7 +69,7 @@ struct node {
     struct loop *loops;
     int nloops;
     int nloops_up; /* those that receive */
-    int max_downs;
+    int max_downs; /* that have shown the key; strangers are counted apart */
     bool is_root;
     bool has_children;
 

@@ -26,6 +26,11 @@
 #define HUNG_PART 10
 #define HUNG_MIN_NS 1000000000LL
 
+/* Offers and digests that a parent may send on one connection. One of each is
+ * enough; a parent that does not stop would hold up all that this thread does.
+ */
+#define TOLD_MAX 16
+
 static struct path *up_path (struct up *u)
 {
     return &u->loop->node->paths[u->tree];
@@ -53,6 +58,7 @@ static void disconnect (struct up *u)
     u->offered = false;
     u->pings = 0;
     u->ping_ns = 0;
+    u->told = 0;
 }
 
 void up_go (struct up *u, int via)
@@ -284,6 +290,11 @@ static int on_offer (struct up *u, const struct wire_msg *msg)
 
 static int on_message (struct up *u, const struct wire_msg *msg)
 {
+    if ((msg->type == WIRE_OFFER || msg->type == WIRE_DIGEST)
+        && ++u->told > TOLD_MAX) {
+        errno = EPROTO;
+        return -1;
+    }
     switch (msg->type) {
         case WIRE_PONG:
             return on_pong (u, msg);

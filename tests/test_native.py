@@ -12,7 +12,15 @@ import pytest
 
 HERE = Path(__file__).resolve().parent / "native"
 PROGRAMS = sorted(p.stem for p in HERE.glob("test_*.c"))
-THREADED = ["test_table_cache", "test_node", "test_peer", "test_repair"]
+THREADED = [
+    "test_table_cache",
+    "test_node",
+    "test_peer",
+    "test_hostile",
+    "test_replay",
+    "test_crowd",
+    "test_repair",
+]
 OPTIONS = {
     # too much memory is refused, as malloc does
     "ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1",

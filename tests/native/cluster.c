@@ -23,7 +23,7 @@ static int listen_on (char *address)
     int fd;
 
     must ((fd = socket (AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) >= 0);
-    must (bind (fd, (struct sockaddr *)&sin, len) == 0 && listen (fd, 256) == 0
+    must (bind (fd, (struct sockaddr *)&sin, len) == 0 && listen (fd, SOMAXCONN) == 0
           && getsockname (fd, (struct sockaddr *)&sin, &len) == 0);
     snprintf (address, 32, "127.0.0.1:%d", ntohs (sin.sin_port));
     return fd;

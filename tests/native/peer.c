@@ -1,8 +1,10 @@
 /* peer.c - the other end of a connection, which does as the test says */
 #include "peer.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -61,4 +63,56 @@ bool peer_receive_data (struct peer *p, void *data, size_t len)
         at += n;
     }
     return true;
+}
+
+bool peer_wait_for (struct peer *p, int type, struct wire_msg *msg)
+{
+    while (peer_receive (p, msg)) {
+        if (msg->type == type)
+            return true;
+        if (msg->type == WIRE_DATA)
+            return false;
+    }
+    return false;
+}
+
+bool peer_is_ended (struct peer *p)
+{
+    struct wire_msg msg;
+
+    while (peer_receive (p, &msg)) {
+        if (msg.type == WIRE_DATA) {
+            char buf[65536];
+
+            must (msg.data.length <= sizeof (buf));
+            if (!peer_receive_data (p, buf, msg.data.length))
+                break;
+        }
+    }
+    return errno != EAGAIN;
+}
+
+bool peer_hello (struct peer *p, struct cluster *c, int rank, struct wire_msg *reply)
+{
+    struct wire_msg msg = {
+        .type = WIRE_HELLO,
+        .hello.magic = WIRE_MAGIC,
+        .hello.version = WIRE_VERSION,
+        .hello.rank = rank,
+    };
+
+    memcpy (msg.hello.id, c->id, sizeof (c->id));
+    return peer_send (p, &msg) && peer_receive (p, reply);
+}
+
+void peer_join (struct peer *p, struct cluster *c, int rank)
+{
+    struct wire_msg msg;
+
+    must (peer_open (p, c->key, cluster_connect (c, 0), true));
+    must (peer_hello (p, c, rank, &msg) && msg.type == WIRE_WELCOME);
+    ok (msg.welcome.magic == WIRE_MAGIC && msg.welcome.version == WIRE_VERSION
+        && msg.welcome.encrypted == c->config.encrypt && msg.welcome.rank == 0);
+    if (!c->config.encrypt)
+        conn_clear (&p->conn);
 }

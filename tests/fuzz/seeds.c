@@ -1,0 +1,227 @@
+/* seeds.c - what the fuzzers begin with: real manifests, every message, and
+ * conversations as they go when all is well
+ *
+ *   seeds DIR      writes DIR/manifest/..., DIR/wire/..., DIR/down/..., DIR/up/...
+ */
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "fuzz.h"
+#include "fuzz_node.h"
+#include "manifest.h"
+#include "node.h"
+#include "wire.h"
+
+#define STREAM_MAX 65536
+
+struct stream {
+    unsigned char data[STREAM_MAX];
+    size_t size;
+};
+
+static void put (struct stream *s, const void *data, size_t size)
+{
+    must (size <= sizeof (s->data) - s->size);
+    memcpy (s->data + s->size, data, size);
+    s->size += size;
+}
+
+static void put_msg (struct stream *s, struct wire_msg msg)
+{
+    unsigned char buf[WIRE_SIZE_MAX];
+
+    put (s, buf, wire_encode (&msg, buf));
+}
+
+static void put_data (struct stream *s,
+                      uint8_t space,
+                      uint64_t chunk,
+                      const void *data,
+                      uint32_t length)
+{
+    put_msg (s,
+             (struct wire_msg){
+                 .type = WIRE_DATA,
+                 .data = { space, length, chunk, sum_of (data, length) },
+             });
+    put (s, data, length);
+}
+
+static const char *out; /* the directory */
+
+static void save (const char *target, const char *name, const void *data, size_t size)
+{
+    const char *dir = path ("%s/%s", out, target);
+    FILE *f;
+
+    must (mkdir (dir, 0755) == 0 || errno == EEXIST);
+    must ((f = fopen (path ("%s/%s", dir, name), "wb")));
+    must (fwrite (data, 1, size, f) == size && fclose (f) == 0);
+}
+
+static void save_stream (const char *target, const char *name, const struct stream *s)
+{
+    save (target, name, s->data, s->size);
+}
+
+/* A tree with some of everything. */
+static void make_tree (const char *dir)
+{
+    make_dir (dir);
+    make_dir (path ("%s/sub", dir));
+    make_dir (path ("%s/sub/deeper", dir));
+    make_file (path ("%s/empty", dir), 0, 1);
+    make_file (path ("%s/small", dir), 10, 2);
+    make_file (path ("%s/sub/two chunks", dir), 5000, 3);
+    write_at (path ("%s/sub/holes", dir), 1 << 20, 100, 4);
+    write_at (path ("%s/sub/holes", dir), 1 << 22, 100, 5);
+    must (symlink ("../small", path ("%s/sub/link", dir)) == 0);
+    must (symlink ("/etc/passwd", path ("%s/sub/deeper/out", dir)) == 0);
+    must (chmod (path ("%s/sub/deeper", dir), 01777) == 0);
+}
+
+static void save_manifests (const char *dir)
+{
+    const char *names[] = { "tree", "file", "none", "tree/sub", "empty" };
+
+    make_tree (path ("%s/tree", dir));
+    make_file (path ("%s/file", dir), 9000, 6);
+    make_file (path ("%s/none", dir), 0, 7);
+    make_dir (path ("%s/empty", dir));
+    for (size_t i = 0; i < sizeof (names) / sizeof (names[0]); i++) {
+        unsigned char *data;
+        struct fault f;
+        size_t size;
+
+        must ((data = node_scan (path ("%s/%s", dir, names[i]), &size, &f)));
+        must (node_set_chunk_size (data, size, FUZZ_CHUNK, &f) == 0);
+        save ("manifest", path ("%zu", i), data, size);
+        node_free (data);
+    }
+}
+
+static void save_messages (void)
+{
+    struct wire_msg all[] = {
+        fuzz_hello (1),
+        { .type = WIRE_WELCOME, .welcome = { WIRE_MAGIC, WIRE_VERSION, 0, 0, 5 } },
+        { .type = WIRE_REFUSE, .refuse = { EPERM, "this is another broadcast" } },
+        { .type = WIRE_PING, .ping.sent = 123456789 },
+        { .type = WIRE_PONG, .pong = { 123456789, 987654321, 7, WIRE_NOBODY, 0 } },
+        { .type = WIRE_OFFER, .offer = { 100, { 1, 2 }, -3, 4, OFFER_SUMS } },
+        { .type = WIRE_GET, .get = { SPACE_PAYLOAD, 9 } },
+        { .type = WIRE_DATA, .data = { SPACE_PAYLOAD, 4096, 12, { 34, 56 } } },
+        { .type = WIRE_DIGEST, .digest.sum = { 78, 90 } },
+    };
+    struct stream s = { .size = 0 };
+
+    for (size_t i = 0; i < sizeof (all) / sizeof (all[0]); i++) {
+        struct stream one = { .size = 0 };
+
+        put_msg (&one, all[i]);
+        save_stream ("wire", path ("%zu", i), &one);
+        if (all[i].type != WIRE_DATA)
+            put_msg (&s, all[i]);
+    }
+    put_data (&s, SPACE_PAYLOAD, 3, "abcdef", 6);
+    put_data (&s, SPACE_SUMS, 0, "0123456789abcdef", 16);
+    put_msg (&s, all[0]);
+    save_stream ("wire", "all", &s);
+}
+
+/* The first byte is an option of the target: see fuzz_down.c, fuzz_up.c. */
+static void save_children (void)
+{
+    struct stream s = { .data = { 0 }, .size = 1 };
+
+    put_msg (&s, fuzz_hello (1));
+    put_msg (&s, (struct wire_msg){ .type = WIRE_PING, .ping.sent = 1 });
+    put_msg (&s, (struct wire_msg){ .type = WIRE_GET, .get = { SPACE_MANIFEST, 0 } });
+    for (int i = 0; i < FUZZ_CHUNKS; i++)
+        put_msg (&s,
+                 (struct wire_msg){ .type = WIRE_GET, .get = { SPACE_PAYLOAD, i } });
+    put_msg (&s, (struct wire_msg){ .type = WIRE_PING, .ping.sent = 2 });
+    put_msg (&s, (struct wire_msg){ .type = WIRE_GET, .get = { SPACE_SUMS, 0 } });
+    for (int option = 0; option < 4; option++) {
+        s.data[0] = option;
+        save_stream ("down", path ("%d", option), &s);
+    }
+}
+
+/* What a parent says that has the manifest and all of the payload. */
+static void save_parent (const char *name, const unsigned char *manifest, size_t size)
+{
+    struct stream s = { .data = { FUZZ_UP_HONEST }, .size = 1 };
+    unsigned char chunk[FUZZ_CHUNK];
+    struct node_summary sm;
+    struct fault f;
+
+    must (node_summarize (manifest, size, &sm, &f) == 0);
+    memset (chunk, 'x', sizeof (chunk));
+    put_msg (&s,
+             (struct wire_msg){
+                 .type = WIRE_WELCOME,
+                 .welcome = { WIRE_MAGIC, WIRE_VERSION, 0, FUZZ_UP_PARENT, 5 },
+             });
+    put_msg (&s, (struct wire_msg){ .type = WIRE_PONG, .pong.seen = 1000 });
+    put_msg (&s,
+             (struct wire_msg){
+                 .type = WIRE_OFFER,
+                 .offer = { size, sum_of (manifest, size), 0, 0, OFFER_SUMS },
+             });
+    put_data (&s, SPACE_MANIFEST, 0, manifest, size);
+    for (uint64_t at = 0; at < sm.bytes; at += FUZZ_CHUNK) {
+        uint64_t left = sm.bytes - at;
+
+        put_data (&s,
+                  SPACE_PAYLOAD,
+                  at / FUZZ_CHUNK,
+                  chunk,
+                  left < FUZZ_CHUNK ? left : FUZZ_CHUNK);
+    }
+    put_msg (&s, (struct wire_msg){ .type = WIRE_DIGEST });
+    save_stream ("up", name, &s);
+    put_msg (&s, (struct wire_msg){ .type = WIRE_REFUSE, .refuse = { EPERM, "no" } });
+    s.data[0] = 0;
+    save_stream ("up", path ("%s-raw", name), &s);
+}
+
+static void save_parents (const char *dir)
+{
+    const char *names[] = { "tree", "file", "none" };
+
+    for (size_t i = 0; i < sizeof (names) / sizeof (names[0]); i++) {
+        unsigned char *data;
+        struct fault f;
+        size_t size;
+
+        must ((data = node_scan (path ("%s/%s", dir, names[i]), &size, &f)));
+        must (node_set_chunk_size (data, size, FUZZ_CHUNK, &f) == 0);
+        save_parent (names[i], data, size);
+        node_free (data);
+    }
+}
+
+static void save_all (const char *dir)
+{
+    save_manifests (dir);
+    save_messages ();
+    save_children ();
+    save_parents (dir);
+}
+
+int main (int argc, char **argv)
+{
+    if (argc != 2) {
+        fprintf (stderr, "usage: seeds DIR\n");
+        return 2;
+    }
+    out = argv[1];
+    must (mkdir (out, 0755) == 0 || errno == EEXIST);
+    run (save_all);
+    return check_end ();
+}
