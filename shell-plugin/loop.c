@@ -67,7 +67,8 @@ static void listen_ready (struct handler *h, uint32_t events)
         struct loop *to = &node->loops[l->next_loop];
         struct down *d;
 
-        if (atomic_load (&node->ndowns) >= node->max_downs
+        if (atomic_load (&node->ndowns) - atomic_load (&node->strangers)
+                >= node->max_downs
             || atomic_load (&node->strangers) >= 2 * STRANGERS_MAX * node->nloops
             || !(d = down_create (to, fd))) {
             record_add (node->config.record, refused, 1);
