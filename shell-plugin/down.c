@@ -249,8 +249,25 @@ static int begin_chunk (struct down *d)
     table_sum (t, d->send.chunk, &msg.data.sum);
     d->send_length = msg.data.length;
     d->sent = 0;
+    /* not in the queue: a pong might get between it and its payload */
+    d->head_size = wire_encode (&msg, d->head);
+    d->head_sent = 0;
     d->sending = true;
-    return conn_queue (&d->conn, &msg) < 0 ? -1 : 1;
+    return 1;
+}
+
+static int send_head (struct down *d)
+{
+    while (d->head_sent < d->head_size) {
+        ssize_t n = conn_write (&d->conn,
+                                d->head + d->head_sent,
+                                d->head_size - d->head_sent);
+
+        if (n <= 0)
+            return n;
+        d->head_sent += n;
+    }
+    return 1;
 }
 
 /* 1 when the payload is sent. */
@@ -259,7 +276,10 @@ static int send_payload (struct down *d)
     struct node *node = down_node (d);
     struct record *r = node->config.record;
     const unsigned char *data;
+    int rc;
 
+    if ((rc = send_head (d)) <= 0)
+        return rc;
     if (d->send.space == SPACE_MANIFEST)
         data = node->blob + d->send.chunk * MANIFEST_CHUNK_SIZE;
     else if (d->send.space == SPACE_SUMS)

@@ -118,7 +118,10 @@ struct down {
     struct request wanted[WIRE_WINDOW_MAX];
 
     bool sending;    /* a payload is going out: */
-    bool in_payload; /* its head is out */
+    bool in_payload; /* its head is on its way */
+    unsigned char head[WIRE_SIZE_MAX];
+    uint32_t head_size;
+    uint32_t head_sent;
     struct request send;
     uint32_t send_length;
     uint32_t sent;

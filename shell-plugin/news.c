@@ -171,19 +171,27 @@ void node_manifest_landed (struct node *node, struct loop *self)
     }
 }
 
-void node_digest (struct node *node, struct sum digest, struct loop *self)
+int node_digest (struct node *node, struct sum digest, struct loop *self)
 {
+    bool differs;
+
     pthread_mutex_lock (&node->lock);
     if (!atomic_load (&node->digest_known)) {
         node->digest = digest;
         atomic_store (&node->digest_known, true);
     }
+    differs = !sum_equal (digest, node->digest);
     pthread_cond_broadcast (&node->cond);
     pthread_mutex_unlock (&node->lock);
+    if (differs) {
+        errno = EPROTO;
+        return -1;
+    }
     if (node->config.resume)
         node_check_sums (node);
     node_check_received (node);
     node_kick (node, self);
+    return 0;
 }
 
 void node_set_ready (struct node *node, struct loop *self)

@@ -214,8 +214,10 @@ struct node *node_create (const struct node_config *c, struct fault *f)
     }
     for (int s = 0; s < MAX_STRIPES; s++)
         atomic_init (&node->ahead[s], WIRE_NOBODY);
-    /* children, and scouts of others' children */
-    node->max_downs = 2 * c->stripes * (c->size < 65536 ? c->size : 65536);
+    /* children, scouts of others' children, and some that are not known to have
+     * gone yet
+     */
+    node->max_downs = 2 * c->stripes * (c->size < 65536 ? c->size : 65536) + 64;
     if (!(node->tls = tls_create (node->key, f)))
         goto error;
     OPENSSL_cleanse (node->key, sizeof (node->key));

@@ -145,7 +145,8 @@ int node_offer (struct node *node,
 int node_prepare (struct node *node, struct fault *f);
 /* The manifest has come. */
 void node_manifest_landed (struct node *node, struct loop *self);
-void node_digest (struct node *node, struct sum digest, struct loop *self);
+/* -1 with errno = EPROTO if another one came before. */
+int node_digest (struct node *node, struct sum digest, struct loop *self);
 /* See whether that was all. */
 void node_check_received (struct node *node);
 /* The whole of a chunk that is on disk, or in memory; verified. NULL with errno

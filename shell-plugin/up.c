@@ -303,8 +303,7 @@ static int on_message (struct up *u, const struct wire_msg *msg)
         case WIRE_DATA:
             return up_on_data (u, msg);
         case WIRE_DIGEST:
-            node_digest (u->loop->node, msg->digest.sum, u->loop);
-            return 0;
+            return node_digest (u->loop->node, msg->digest.sum, u->loop);
         default:
             errno = EPROTO;
             return -1;

@@ -3,6 +3,7 @@
  *
  * Input: a byte of options, then what the child sends after the handshake.
  */
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "check.h"
@@ -26,14 +27,14 @@ static struct node *create_root (void)
     make_file (source, FUZZ_CHUNKS * FUZZ_CHUNK - 100, 1);
     must ((manifest = node_scan (source, &size, &f)));
     must (node_set_chunk_size (manifest, size, FUZZ_CHUNK, &f) == 0);
-    node = fuzz_node_create (0, source, manifest, size);
+    node = fuzz_node_create (0, 1, source, manifest, size);
     node_free (manifest);
     must ((node->manifest = manifest_decode (node->blob, node->blob_size, &f)));
     node_set_clock (node, 0, 0);
     must (node_prepare (node, &f) == 0 && root_setup (node, &f) == 0);
-    for (uint64_t c = 0; c < FUZZ_CHUNKS; c++)
-        cache_release (node->cache, node_load (node, c));
-    node_digest (node, table_digest (node->tables[SPACE_PAYLOAD]), NULL);
+    must (root_start (node, &f) == 0);
+    while (!atomic_load (&node->digest_known))
+        poll (NULL, 0, 1);
     return node;
 }
 

@@ -1,6 +1,7 @@
 /* fuzz_node.c - a node that has no threads, and the peer's end of a connection */
 #include "fuzz_node.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -29,7 +30,23 @@ const char *fuzz_dir (void)
     return dir;
 }
 
+void fuzz_discard_partial (void)
+{
+    char dest[sizeof (dir) + 8];
+    DIR *dp = opendir (dir);
+    struct dirent *d;
+
+    snprintf (dest, sizeof (dest), "%s/x", dir);
+    must (dp);
+    while ((d = readdir (dp))) {
+        if (strncmp (d->d_name, ".flux-tree-partial-", 19) == 0)
+            must (store_discard (dest, d->d_name) == 0);
+    }
+    closedir (dp);
+}
+
 struct node *fuzz_node_create (int rank,
+                               int resume,
                                const char *source,
                                const unsigned char *manifest,
                                size_t manifest_size)
@@ -51,6 +68,7 @@ struct node *fuzz_node_create (int rank,
         .key = key,
         .id = hello.hello.id,
         .deliver = rank > 0,
+        .resume = resume,
         .measure_clock = 1,
         .source = source,
         .manifest = manifest,

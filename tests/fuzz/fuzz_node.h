@@ -20,6 +20,7 @@
 
 /* Options of fuzz_up. */
 #define FUZZ_UP_HONEST 1 /* checksums and times are made right first */
+#define FUZZ_UP_RESUME 2 /* the checksums come before the payload */
 
 static inline struct wire_msg fuzz_hello (int rank)
 {
@@ -36,9 +37,12 @@ static inline struct wire_msg fuzz_hello (int rank)
 
 /* A directory for what the nodes write. It is removed at the end. */
 const char *fuzz_dir (void);
+/* What a rank that resumes has left there for the next one. */
+void fuzz_discard_partial (void);
 
 /* A rank of the chain 0 -> 1 -> 2, set up but not started. */
 struct node *fuzz_node_create (int rank,
+                               int resume,
                                const char *source,
                                const unsigned char *manifest,
                                size_t manifest_size);

@@ -4,6 +4,7 @@
  * payloads of DATA included. With FUZZ_UP_HONEST it is mended so that it gets
  * further than to the first checksum: no fuzzer finds one by chance.
  */
+#include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -55,6 +56,7 @@ static void mend (const struct up *u,
             break;
         case WIRE_OFFER:
             mend_offer (msg, rest, size);
+            msg->offer.flags = u->loop->node->config.resume ? OFFER_SUMS : 0;
             break;
         case WIRE_DATA:
             if (msg->data.length <= size)
@@ -93,6 +95,34 @@ static void drain (struct fuzz_peer *p, const struct node *node)
     }
 }
 
+static bool is_asked (const struct up *u, uint64_t chunk)
+{
+    for (int i = 0; i < u->nasked; i++) {
+        if (u->asked[i].space == SPACE_PAYLOAD && u->asked[i].chunk == chunk)
+            return true;
+    }
+    return false;
+}
+
+/* The thread that looks for what is there from before has nothing in hand: what
+ * is neither there nor lacking (1: see table.c) was asked of the parent.
+ */
+static bool is_checked (const struct up *u)
+{
+    struct node *node = u->loop->node;
+    struct table *t = node->tables[SPACE_PAYLOAD];
+
+    if (!node->checker_started || atomic_load (&node->stopping))
+        return true;
+    if (!atomic_load (&node->ready))
+        return false;
+    for (uint64_t c = 0; c < t->nchunks; c++) {
+        if ((atomic_load (&t->state[c]) & 3) == 1 && !is_asked (u, c))
+            return false;
+    }
+    return true;
+}
+
 static void pump (struct up *u)
 {
     do {
@@ -100,6 +130,8 @@ static void pump (struct up *u)
         if (u->state >= UP_GREETING)
             up_pump (u);
         check_up (u);
+        while (!is_checked (u))
+            sched_yield ();
     } while (u->loop->again && u->state >= UP_GREETING);
 }
 
@@ -147,18 +179,24 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
     struct node *node;
     struct up *u;
     struct fault f;
+    int64_t now = clock_ns ();
 
     if (size < 1 || size > INPUT_MAX)
         return 0;
-    node = fuzz_node_create (2, NULL, NULL, 0);
+    node = fuzz_node_create (2, data[0] & FUZZ_UP_RESUME, NULL, NULL, 0);
     u = node->loops[0].ups;
     u->conn.fd = fuzz_peer_open (&p);
     u->conn.clear = true;
     u->state = UP_GREETING; /* the handshake is behind it, hello is sent */
     u->heard_ns = clock_ns ();
     must (loop_watch (u->loop, u->conn.fd, &u->handler, false) == 0);
-    for (size_t at = 1; at < size && u->state >= UP_GREETING;)
+    for (size_t at = 1; at < size && u->state >= UP_GREETING;) {
         at += say_one (u, &p, data[0], data + at, size - at);
+        /* as a loop does every so often */
+        if (u->state >= UP_GREETING)
+            up_scout (&node->loops[0].ups, now += 200000000);
+        holds (node->loops[0].ups == u); /* nobody is there to move to */
+    }
     shutdown (p.conn.fd, SHUT_WR);
     pump (u);
     drain (&p, node);
@@ -168,6 +206,8 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
         (void)node_seal (node, &f);
     node_destroy (node);
     fuzz_peer_close (&p);
+    if (data[0] & FUZZ_UP_RESUME)
+        fuzz_discard_partial ();
     holds (count_names (fuzz_dir ()) == 0);
     return 0;
 }

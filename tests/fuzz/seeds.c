@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "check.h"
 #include "fuzz.h"
 #include "fuzz_node.h"
@@ -111,7 +112,7 @@ static void save_messages (void)
         { .type = WIRE_WELCOME, .welcome = { WIRE_MAGIC, WIRE_VERSION, 0, 0, 5 } },
         { .type = WIRE_REFUSE, .refuse = { EPERM, "this is another broadcast" } },
         { .type = WIRE_PING, .ping.sent = 123456789 },
-        { .type = WIRE_PONG, .pong = { 123456789, 987654321, 7, WIRE_NOBODY, 0 } },
+        { .type = WIRE_PONG, .pong = { 123456789, 987654321, 7, 8, WIRE_NOBODY, 0 } },
         { .type = WIRE_OFFER, .offer = { 100, { 1, 2 }, -3, 4, OFFER_SUMS } },
         { .type = WIRE_GET, .get = { SPACE_PAYLOAD, 9 } },
         { .type = WIRE_DATA, .data = { SPACE_PAYLOAD, 4096, 12, { 34, 56 } } },
@@ -152,11 +153,21 @@ static void save_children (void)
     }
 }
 
-/* What a parent says that has the manifest and all of the payload. */
-static void save_parent (const char *name, const unsigned char *manifest, size_t size)
+static uint32_t length_at (uint64_t bytes, uint64_t at)
 {
-    struct stream s = { .data = { FUZZ_UP_HONEST }, .size = 1 };
+    return bytes - at < FUZZ_CHUNK ? bytes - at : FUZZ_CHUNK;
+}
+
+/* What a parent says that has the manifest and all of the payload. */
+static void save_parent (const char *name,
+                         int options,
+                         const unsigned char *manifest,
+                         size_t size)
+{
+    struct stream s = { .data = { options }, .size = 1 };
     unsigned char chunk[FUZZ_CHUNK];
+    unsigned char sums[FUZZ_CHUNK];
+    size_t nsums = 0;
     struct node_summary sm;
     struct fault f;
 
@@ -175,19 +186,26 @@ static void save_parent (const char *name, const unsigned char *manifest, size_t
              });
     put_data (&s, SPACE_MANIFEST, 0, manifest, size);
     for (uint64_t at = 0; at < sm.bytes; at += FUZZ_CHUNK) {
-        uint64_t left = sm.bytes - at;
+        struct sum sum = sum_of (chunk, length_at (sm.bytes, at));
 
+        put64 (sums + nsums, sum.lo);
+        put64 (sums + nsums + 8, sum.hi);
+        nsums += SUM_SIZE;
+    }
+    if (options & FUZZ_UP_RESUME) {
+        if (nsums > 0)
+            put_data (&s, SPACE_SUMS, 0, sums, nsums);
+        put_msg (&s, (struct wire_msg){ .type = WIRE_DIGEST });
+    }
+    for (uint64_t at = 0; at < sm.bytes; at += FUZZ_CHUNK)
         put_data (&s,
                   SPACE_PAYLOAD,
                   at / FUZZ_CHUNK,
                   chunk,
-                  left < FUZZ_CHUNK ? left : FUZZ_CHUNK);
-    }
+                  length_at (sm.bytes, at));
     put_msg (&s, (struct wire_msg){ .type = WIRE_DIGEST });
-    save_stream ("up", name, &s);
     put_msg (&s, (struct wire_msg){ .type = WIRE_REFUSE, .refuse = { EPERM, "no" } });
-    s.data[0] = 0;
-    save_stream ("up", path ("%s-raw", name), &s);
+    save_stream ("up", path ("%s-%d", name, options), &s);
 }
 
 static void save_parents (const char *dir)
@@ -201,7 +219,8 @@ static void save_parents (const char *dir)
 
         must ((data = node_scan (path ("%s/%s", dir, names[i]), &size, &f)));
         must (node_set_chunk_size (data, size, FUZZ_CHUNK, &f) == 0);
-        save_parent (names[i], data, size);
+        for (int options = 0; options < 4; options++)
+            save_parent (names[i], options, data, size);
         node_free (data);
     }
 }
