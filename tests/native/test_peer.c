@@ -426,6 +426,7 @@ static void test_slow_parent (const char *dir)
             struct pollfd fd = { .fd = node_fd (c->nodes[2]), .events = POLLIN };
 
             ok (poll (&fd, 1, 3000) == 0);
+            cluster_end_all (c);
             ok (c->records[2].moves == 0 && c->records[2].parents[0] == 1);
         }
         else {
