@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import pytest
 from support import children, difference, wait_gone
 
 import flux_tree
+from flux_tree import _local
 
-SIZE = 24 << 20
+SIZE = 32 << 20
 CHUNK = 64 << 10
 #: Seconds after which a rank that is stopped counts as hung.
 TIMEOUT = 3.0
@@ -36,6 +38,12 @@ def to(tmp_path):
     return path
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    """Look at the records often enough to strike at the right moment."""
+    monkeypatch.setattr(_local, "POLL_S", 0.002)
+
+
 class Strike:
     """Sends a signal to some ranks at a moment: a progress callback."""
 
@@ -50,7 +58,8 @@ class Strike:
         pids = [pid for launcher in launchers for pid in children(launcher)]
         self.pids = launchers + pids
         for rank in self.ranks:
-            os.kill(pids[rank], self.sig)
+            with suppress(ProcessLookupError):  # it may just have done all
+                os.kill(pids[rank], self.sig)
 
     def check_over(self) -> None:
         assert self.pids, "the moment never came"
@@ -229,6 +238,35 @@ def test_a_rank_that_stops_before_it_begins(source, to, on_failure):
         check_copies(source, to, [0, 1, 2, 4])
 
 
+def test_nobody_renames_while_a_rank_is_silent(source, to):
+    """One has all it needs and hangs; before it counts as hung, the last of the others is done."""
+    stopped: list[int] = []
+    late: list[threading.Timer] = []
+
+    def progress(records):
+        pids = [pid for launcher in children(os.getpid()) for pid in children(launcher)]
+        if not stopped and len(pids) == 4:
+            stopped.append(pids[3])
+            os.kill(pids[3], signal.SIGSTOP)
+        if stopped and not late and len(pids) == 4 and (records["state"][:3] == 2).all():
+            late.append(threading.Timer(1.5, os.kill, (pids[3], signal.SIGCONT)))
+            late[0].start()
+            os.kill(pids[1], signal.SIGSTOP)
+
+    with pytest.raises(flux_tree.BroadcastError, match=r"^rank 1: hung"):
+        flux_tree.broadcast(
+            source,
+            to / "{rank}",
+            "flat",
+            ranks=4,
+            bandwidth=1e9,
+            timeout=TIMEOUT,
+            progress=progress,
+        )
+    assert late
+    check_copies(source, to, [])
+
+
 def test_a_pause_is_no_failure(source, to):
     strike = Strike(signal.SIGSTOP, 2, at=some(0.2))
     timers = []
@@ -269,7 +307,10 @@ def disk(to, tmp_path):
             pytest.skip("file systems cannot be made and mounted here")
     yield to / "2"
     subprocess.run(["fsfreeze", "-u", to / "2"], check=False, capture_output=True)
-    subprocess.run(["umount", to / "2"], check=True)
+    deadline = time.monotonic() + 10  # what waited for it has to end first
+    while subprocess.run(["umount", to / "2"], capture_output=True).returncode != 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.mark.lab
