@@ -385,7 +385,7 @@ def test_killed_while_the_ranks_rename(to, on_failure):
     ("options", "match"),
     [
         ({"on_failure": "cry"}, r"on_failure 'cry': must be one of abort, continue"),
-        ({"min_ranks": 2}, r"min_ranks 2: only with on_failure='continue'"),
+        ({"min_ranks": 2}, r"min_ranks 2: only with on_failure continue"),
         ({"min_ranks": 0, "on_failure": "continue"}, r"min_ranks 0: .* at least 1"),
         ({"min_ranks": 1.5, "on_failure": "continue"}, r"min_ranks 1\.5: .*whole number"),
         ({"min_ranks": 5, "on_failure": "continue"}, r"min_ranks 5: only 4 ranks keep the data"),
