@@ -205,8 +205,9 @@ def result_figures(result: Result) -> list[tuple[str, str, str]]:
         without += ", ..." if len(result.failures) > MAX_ROWS else ""
         remark = f"ranks that keep the data have it; failed: {without}"
         figures.append(("delivered", f"{summary['delivered']} of {keep}", remark))
-    if summary["bytes_kept"]:
-        figures.append(("kept", format_bytes(summary["bytes_kept"]), _kept(result)))
+    kept = int(result.receivers["bytes_kept"].sum())
+    if kept:
+        figures.append(("kept", format_bytes(kept), _kept(result, kept)))
     if summary["slowest_s"] is not None:
         figures += [
             ("slowest", format_seconds(summary["slowest_s"]), f"rank {summary['slowest_rank']}"),
@@ -356,10 +357,10 @@ def _explained(result: Result, summary: dict[str, Any]) -> list[tuple[str, str, 
     return figures
 
 
-def _kept(result: Result) -> str:
+def _kept(result: Result, kept: int) -> str:
     """Return what share of the data was there before, in words."""
     r = result.receivers
-    share = r["bytes_kept"].sum() / max(len(r) * result.bytes, 1)
+    share = kept / max(len(r) * result.bytes, 1)
     if not r["bytes_in"].any():
         return "all of it was there already and is right, nothing was moved"
     return f"{100 * share:.3g}% of what the ranks need was there already and is right"

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
-import shutil
+import re
 import signal
 import subprocess
+import sys
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support import children, difference, wait_gone
+from support import children, difference, own_disk, wait_gone
 
 import flux_tree
 from flux_tree import _local
+from flux_tree.lab import Lab
 
 SIZE = 32 << 20
 CHUNK = 64 << 10
@@ -295,38 +297,25 @@ def test_a_pause_is_no_failure(source, to):
     check_copies(source, to, range(5))
 
 
-@pytest.fixture
-def disk(to, tmp_path):
-    """A file system of its own, for rank 2, that can be frozen."""
-    image = tmp_path / "image"
-    with image.open("wb") as f:
-        f.truncate(4 * SIZE)
-    (to / "2").mkdir()
-    for command in (["mkfs.ext4", "-q", image], ["mount", "-o", "loop", image, to / "2"]):
-        if not shutil.which(command[0]) or subprocess.run(command).returncode != 0:
-            pytest.skip("file systems cannot be made and mounted here")
-    yield to / "2"
-    subprocess.run(["fsfreeze", "-u", to / "2"], check=False, capture_output=True)
-    deadline = time.monotonic() + 10  # what waited for it has to end first
-    while subprocess.run(["umount", to / "2"], capture_output=True).returncode != 0:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @pytest.mark.lab
 @pytest.mark.parametrize("on_failure", ["abort", "continue"])
-def test_a_disk_that_hangs(source, to, disk, on_failure):
+def test_a_disk_that_hangs(source, to, tmp_path, on_failure):
     """Not even SIGKILL ends a rank that waits for it; nobody waits for the rank."""
+    for rank in range(4):
+        (to / str(rank)).mkdir()
+    with own_disk(tmp_path / "image", to / "2", 4 * SIZE):
+        check_a_disk_that_hangs(source, to, on_failure)
+
+
+def check_a_disk_that_hangs(source, to, on_failure):
     frozen = []
 
     def progress(records):
         if not frozen and some(0.2)(records):
-            frozen.append(subprocess.run(["fsfreeze", "-f", disk], check=True))
+            frozen.append(subprocess.run(["fsfreeze", "-f", to / "2"], check=True))
 
     options = {"bandwidth": 1e9, "chunk_size": CHUNK, "timeout": TIMEOUT, "progress": progress}
     at = f"{to}/{{rank}}/copy"
-    for rank in (0, 1, 3):
-        (to / str(rank)).mkdir()
     if on_failure == "abort":
         with pytest.raises(flux_tree.BroadcastError, match=r"^rank 2: hung"):
             flux_tree.broadcast(source, at, "chain", ranks=4, **options)
@@ -379,6 +368,64 @@ def test_killed_while_the_ranks_rename(to, on_failure):
     assert set(failures) <= set(victims)
     names = {int(name) for name in os.listdir(to)}  # temporary ones are no numbers
     assert names >= set(range(n)) - set(failures)
+
+
+@pytest.mark.lab
+def test_hosts_of_a_lab(source, to):
+    strike = Strike(signal.SIGKILL, 2, at=some(0.1))
+    with Lab(4, rate=50e6) as lab:
+        result = lab.broadcast(
+            source,
+            to / "{rank}",
+            "chain",
+            on_failure="continue",
+            min_ranks=3,
+            timeout=TIMEOUT,
+            chunk_size=CHUNK,
+            progress=strike,
+        )
+    strike.check_over()
+    assert result.failures == {2: "killed by SIGKILL"}
+    assert result.summary()["failures"] == [
+        {"rank": 2, "host": result.hosts[2], "text": "killed by SIGKILL"}
+    ]
+    check_copies(source, to, [0, 1, 3])
+
+
+def bcast(source, to, *options):
+    command = [sys.executable, "-m", "flux_tree", "bcast", source, to / "{rank}", "--ranks=4"]
+    return subprocess.run([*command, *options], capture_output=True, text=True)
+
+
+def test_the_command_goes_on_and_says_who_failed(source, to):
+    (to / "2").write_text("mine")
+    (to / "3").write_text("mine")
+    why = [f"destination {to}/{r}: exists: remove it, or allow overwrite" for r in (2, 3)]
+    lines = [f"flux-tree: rank {r} failed: {why[r - 2]}\n" for r in (2, 3)]
+
+    done = bcast(source, to, "--on-failure=continue", "--min-ranks=2")
+    assert done.returncode == 0
+    assert done.stderr == "".join(lines)
+    assert re.search(r"^delivered +2 of 4 +ranks that keep .*; failed: 2, 3$", done.stdout, re.M)
+    (to / "0").unlink()
+    (to / "1").unlink()
+
+    done = bcast(source, to, "--on-failure=continue", "--json")
+    assert (done.returncode, done.stderr.splitlines(True)[2:]) == (0, lines)
+    data = json.loads(done.stdout)
+    assert data["summary"]["delivered"] == 2
+    assert [f["text"] for f in data["summary"]["failures"]] == why
+    assert [r["text"] for r in data["records"]] == ["", "", *why]
+    (to / "0").unlink()
+    (to / "1").unlink()
+
+    done = bcast(source, to, "--on-failure=continue", "--min-ranks=3", "--quiet")
+    assert done.returncode == 5
+    *first, last = done.stderr.splitlines(True)
+    assert first == lines
+    assert "error: only 2 of the 4 ranks that keep the data can have it" in last
+    assert sorted(os.listdir(to)) == ["2", "3"]
+    assert (to / "2").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
