@@ -218,25 +218,35 @@ def test_who_fails_says_why_and_the_others_go_on(source, to):
     check_copies(source, to, [0, 1, 3, 4])
 
 
+#: The launcher; its fourth process, rank 3, stops as soon as it is there.
+STOPPED = """
+import sys; sys.path += sys.argv[1:]
+import os, signal
+from flux_tree import _launcher
+fork, count = os.fork, [0]
+def fork_stopped():
+    count[0] += 1
+    pid = fork()
+    if pid == 0 and count[0] == 4:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return pid
+os.fork = fork_stopped
+_launcher.main()
+"""
+
+
 @pytest.mark.parametrize("on_failure", ["abort", "continue"])
-def test_a_rank_that_stops_before_it_begins(source, to, on_failure):
-    """Its process is there, and it never comes to its first step."""
-    launched = threading.Event()
-
-    def at(records):
-        pids = [pid for launcher in children(os.getpid()) for pid in children(launcher)]
-        if not launched.is_set() and len(pids) > 3:
-            launched.set()
-            os.kill(pids[3], signal.SIGSTOP)
-        return len(pids) == 5
-
-    strike = Strike(signal.SIGSTOP, 3, at=at)
+def test_a_rank_that_stops_before_it_begins(source, to, on_failure, monkeypatch):
+    monkeypatch.setattr(_local, "_START", STOPPED)
+    options = {"bandwidth": 1e9, "timeout": TIMEOUT, "on_failure": on_failure}
     if on_failure == "abort":
-        with pytest.raises(flux_tree.BroadcastError, match=r"^rank 3: hung"):
-            send(source, to, "chain", 5, strike)
+        with pytest.raises(flux_tree.BroadcastError, match=r"^rank 3: hung") as e:
+            flux_tree.broadcast(source, to / "{rank}", "chain", ranks=5, **options)
+        assert list(e.value.failures) == [3]
         check_copies(source, to, [])
     else:
-        send(source, to, "chain", 5, strike, on_failure="continue")
+        result = flux_tree.broadcast(source, to / "{rank}", "chain", ranks=5, **options)
+        assert list(result.failures) == [3]
         check_copies(source, to, [0, 1, 2, 4])
 
 
@@ -327,47 +337,40 @@ def check_a_disk_that_hangs(source, to, on_failure):
     assert frozen
 
 
+#: The launcher; rank 1 is killed when it is to rename, and rank 3 comes to that only later.
+KILLED = """
+import sys; sys.path += sys.argv[1:]
+import os, signal, time
+from flux_tree import _launcher, _ranks
+run_rank, wait_serving = _launcher.run_rank, _ranks._wait_serving
+def run(shared, rank, *args):
+    def wait(*args):
+        if rank == 3:
+            time.sleep(1)
+        is_time = wait_serving(*args)
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return is_time
+    _ranks._wait_serving = wait
+    return run_rank(shared, rank, *args)
+_launcher.run_rank = run
+_launcher.main()
+"""
+
+
 @pytest.mark.parametrize("on_failure", ["abort", "continue"])
-def test_killed_while_the_ranks_rename(to, on_failure):
-    """Who is killed is named, unless it had done all; all others have their names."""
-    n, victims = 40, (20, 21, 30)
-    little = to.parent / "little"
-    little.write_bytes(b"little")
-    launched: list[int] = []
-
-    def progress(records):
-        if not launched:
-            pids = [pid for launcher in children(os.getpid()) for pid in children(launcher)]
-            launched.extend(pids if len(pids) == n else [])
-            if launched:
-                threading.Thread(target=strike).start()
-
-    def strike():
-        while all(name.startswith(".") for name in os.listdir(to)):
-            pass
-        for victim in victims:
-            with suppress(ProcessLookupError):
-                os.kill(launched[victim], signal.SIGKILL)
-
-    failures = {}
-    try:
-        result = flux_tree.broadcast(
-            little,
-            to / "{rank}",
-            "chain",
-            ranks=n,
-            bandwidth=1e9,
-            on_failure=on_failure,
-            progress=progress,
-        )
-        failures = result.failures
-        assert on_failure == "continue" or not failures
-    except flux_tree.BroadcastError as exc:
-        failures = exc.failures
-        assert on_failure == "abort" and exc.rank == min(failures)
-    assert set(failures) <= set(victims)
-    names = {int(name) for name in os.listdir(to)}  # temporary ones are no numbers
-    assert names >= set(range(n)) - set(failures)
+def test_killed_while_the_ranks_rename(source, to, on_failure, monkeypatch):
+    """It is named, and all others have their names: nobody stops them any more."""
+    monkeypatch.setattr(_local, "_START", KILLED)
+    options = {"bandwidth": 1e9, "on_failure": on_failure}
+    if on_failure == "abort":
+        with pytest.raises(flux_tree.BroadcastError, match=r"^rank 1: killed by SIGKILL$") as e:
+            flux_tree.broadcast(source, to / "{rank}", "chain", ranks=4, **options)
+        assert e.value.failures == {1: "killed by SIGKILL"}
+    else:
+        result = flux_tree.broadcast(source, to / "{rank}", "chain", ranks=4, **options)
+        assert result.failures == {1: "killed by SIGKILL"}
+    check_copies(source, to, [0, 2, 3])
 
 
 @pytest.mark.lab
