@@ -187,8 +187,7 @@ static void tick_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *ar
     for (int i = 0; i < s->b->size; i++) {
         struct peer *p = &s->peers[i];
 
-        if (p->state != BROKEN)
-            server_tell_event (s, i, "alive");
+        server_tell_event (s, i, "alive");
         if (s->stage == RUNNING && server_is_active (s, i) && p->state != PUBLISHED
             && ++p->silent > bcast_silent_max (s->b)) {
             struct fault f = { 0 };
