@@ -280,6 +280,53 @@ def test_the_first_shell_dies(large, room, on_failure):
     have_it(large, room, set())
 
 
+# ---- what is there already, and what must come
+
+
+def test_a_run_after_one_that_failed_fetches_the_rest(large, room):
+    job = submit(large, room, resume="true")
+    wait_until(lambda: len(leftovers(room)) == SIZE)
+    os.kill(shells_of(job)[3], signal.SIGKILL)
+    attach(job)
+    have_it(large, room, set())
+    job = submit(large, room, resume="true")
+    assert attach(job).returncode == 0
+    have_it(large, room, set(range(SIZE)))
+    document = report(job)
+    size = large.stat().st_size
+    for rank in range(1, SIZE):
+        values = record(document, rank)
+        assert values["bytes_kept"] + values["bytes_in"] == size
+    assert sum(record(document, rank)["bytes_kept"] for rank in range(1, SIZE)) > 0
+    assert leftovers(room) == []
+    # and again: what is right is left as it is
+    job = submit(large, room, resume="true", digest=f"sha256:{digest_of(large)}", fsync="true")
+    assert attach(job).returncode == 0
+    assert [record(report(job), rank)["bytes_in"] for rank in range(1, SIZE)] == [0] * (SIZE - 1)
+
+
+def digest_of(path):
+    return subprocess.run(
+        ["sha256sum", path], capture_output=True, text=True, check=True
+    ).stdout.split()[0]
+
+
+def test_what_is_not_what_was_published_gets_nowhere(large, room):
+    job = submit(large, room, digest=f"sha256:{digest_of(Path(__file__))}")
+    assert attach(job).returncode != 0
+    (note,) = notes(job)
+    assert "sha256" in note
+    assert list(room.iterdir()) == []
+
+
+def test_a_digest_is_of_one_file(room, tmp_path_factory):
+    top = make_payload(tmp_path_factory.mktemp("many") / "payload")
+    job = submit(top, room, digest="sha256:" + "0" * 64)
+    attach(job)
+    (note,) = notes(job)
+    assert note == f"option tree-bcast.digest: is of one file, and {top} is none: leave it out"
+
+
 # ---- secrets
 
 

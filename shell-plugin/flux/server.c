@@ -179,7 +179,6 @@ int server_lost_rank (struct server *s)
 /* The data is in place, but Flux does not go on. */
 static void explain_end (struct server *s, int rank, struct fault *f)
 {
-    const char *reason = s->peers[rank].reason;
     int with = 0;
     int of = 0;
 
@@ -192,7 +191,7 @@ static void explain_end (struct server *s, int rank, struct fault *f)
                rank,
                "%.300s; %d of %d nodes have the data, but Flux starts no job without one of its"
                " shells",
-               reason ? reason : "gone",
+               s->peers[rank].fault->text,
                with,
                of);
 }
@@ -237,7 +236,7 @@ void server_destroy (struct server *s)
             flux_msg_decref (s->peers[i].hello);
             free (s->peers[i].address);
             free (s->peers[i].host);
-            free (s->peers[i].reason);
+            free (s->peers[i].fault);
             json_decref (s->peers[i].record);
         }
         free (s->peers);

@@ -22,7 +22,7 @@ struct peer {
     int silent;           /* ticks since something was heard of it */
     uint64_t bytes_in;
     json_t *record;       /* as it last said */
-    char *reason;         /* why it is broken */
+    struct fault *fault;  /* why it is broken, or gone */
 };
 
 struct server {
