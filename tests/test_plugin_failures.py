@@ -19,6 +19,7 @@ pytestmark = pytest.mark.flux
 SIZE = 4
 #: Seconds until a shell that is stopped counts as hung.
 TIMEOUT = 2
+PLUGIN = PACKAGE / "_plugin.abi3.so"
 HOST = os.uname().nodename
 #: A task that leaves a trace where the copies are.
 TOUCH = ("sh", "-c", "cd $ROOM && touch started-$FLUX_TASK_RANK")
@@ -141,12 +142,26 @@ def test_the_others_go_on_without_a_shell_that_is_gone(large, room, number, text
     have_it(large, room, {0, 2, 3})
     assert all(name.endswith("-1") for name in leftovers(room))  # of the one that is gone
     assert started(room) == []
-    assert f"rank 1 ({HOST}) goes without the data: {text}" in done.stderr
+    assert f"rank 1 ({HOST}) is given up: {text}" in done.stderr
     (note,) = notes(job)
     assert note.startswith(f"rank 1 ({HOST}): {text}")
     assert note.endswith(
         "; 3 of 4 nodes have the data, but Flux starts no job without one of its shells"
     )
+
+
+def test_a_shell_that_dies_before_it_has_said_hello(large, room, tmp_path_factory, monkeypatch):
+    """Nobody waits for it until the time limit."""
+    folder = tmp_path_factory.mktemp("rc")
+    text = f'if shell.info.rank ~= 2 then plugin.load {{ file = "{PLUGIN}" }} end\n'
+    (folder / "partial.lua").write_text(text)
+    monkeypatch.setenv("FLUX_SHELL_RC_PATH", str(folder))
+    job = submit(large, room, "sleep", "60", on_failure="continue", timeout=60)
+    flux("job", "wait-event", "-p", "exec", job, "shell.init")
+    os.kill(shells_of(job)[2], signal.SIGKILL)
+    attach(job)
+    assert report(job)["failed"] == [2]
+    have_it(large, room, {0, 1, 3})
 
 
 def test_two_that_fail_in_different_ways(large, room):

@@ -82,7 +82,7 @@ static void drop (struct server *s, const struct fault *f)
     struct peer *p = &s->peers[f->rank];
     json_t *text = record_text (f->text);
 
-    shell_warn ("rank %d (%s) goes without the data: %s",
+    shell_warn ("rank %d (%s) is given up: %s",
                 f->rank,
                 server_host (s, f->rank),
                 json_string_value (text));
