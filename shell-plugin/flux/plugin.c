@@ -185,7 +185,6 @@ static void run (struct bcast *b)
     flux_watcher_t *w[2];
     int signals[2] = { SIGTERM, SIGINT };
     int dumpable = conceal ();
-    bool dropped;
     bool failed;
 
     for (int i = 0; i < 2; i++) {
@@ -199,7 +198,6 @@ static void run (struct bcast *b)
         server_begin (b->server);
     failed = !b->options || client_begin (b->client, &b->fault) < 0
              || client_run (b->client) < 0;
-    dropped = b->options && client_is_dropped (b->client);
     /* nothing of ours may stay, whatever becomes of this process; and what it
      * holds is not needed while the tasks run
      */
@@ -209,7 +207,7 @@ static void run (struct bcast *b)
     }
     if (b->server && !b->terminated)
         server_end (b->server);
-    else if (failed && (!dropped || b->terminated))
+    else if (failed)
         wait_for_end (b);
     client_destroy (b->client);
     b->client = NULL;
