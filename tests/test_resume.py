@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -42,20 +43,27 @@ def send(source, to, ranks=4, **options):
     return flux_tree.broadcast(source, to / "{rank}", "chain", ranks=ranks, **options)
 
 
-def interrupt(source, to, monkeypatch, resume=True, **options):
+def interrupt(source, to, monkeypatch, resume=True):
     """Have a broadcast end early, as one of its ranks is killed."""
     monkeypatch.setattr(_local, "POLL_S", 0.002)
-    killed: list[int] = []
 
     def progress(records):
-        if not killed and records["bytes_in"].max() > SIZE // 3:
+        got = records["bytes_in"][1:]
+        if got.min() > 0 and got.max() > SIZE // 8:
             pids = [pid for launcher in children(os.getpid()) for pid in children(launcher)]
-            killed.append(pids[2])
-            os.kill(pids[2], signal.SIGKILL)
+            for pid in pids[2:3]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
-    with pytest.raises(flux_tree.BroadcastError, match=r"^rank 2: killed by SIGKILL") as e:
-        send(source, to, progress=progress, resume=resume, **options)
-    assert str(e.value).endswith(STAYS) == resume
+    for _ in range(5):  # it may be over too soon
+        try:
+            send(source, to, progress=progress, resume=resume)
+        except flux_tree.BroadcastError as exc:
+            assert str(exc) == "rank 2: killed by SIGKILL" + (STAYS if resume else "")
+            return
+        for copy in to.iterdir():
+            copy.unlink()
+    pytest.fail("no broadcast was interrupted")
 
 
 def check_copies(source: Path, to: Path, ranks=4) -> None:
@@ -71,7 +79,7 @@ def test_an_interrupted_run_is_gone_on_with(source, to, monkeypatch):
     check_copies(source, to)
     r = result.receivers
     assert (r["bytes_in"] + r["bytes_kept"] == SIZE).all()
-    assert r["bytes_kept"].max() > SIZE // 4
+    assert r["bytes_kept"].max() > SIZE // 16
     assert r["bytes_in"][1] > 0
     assert result.limit == pytest.approx((SIZE - r["bytes_kept"].min()) / 1e9)
     assert "of what the ranks need was there already" in str(result)
