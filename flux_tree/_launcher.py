@@ -115,7 +115,7 @@ class Launcher:
                 is_time = all(r in self.sealed for r in self.left if self.phase[r] < gate)
             if not is_time:
                 return
-            os.close(self.gate_writers.pop(gate))
+            _open_up(self.gate_writers.pop(gate))
 
     def hear(self) -> None:
         for line in os.read(self.status_r, 65536).decode().splitlines():
@@ -217,7 +217,7 @@ class Launcher:
                 if time.monotonic() - self.heard[rank] > self.timeout / 2:
                     self.kill(pid)
         self.cancelled = True
-        os.close(self.cancel_w)
+        _open_up(self.cancel_w)
         self.settle(GRACE_S, self.pids)
         for pid in list(self.pids):
             os.kill(pid, signal.SIGKILL)
@@ -236,6 +236,16 @@ class Launcher:
         while pids and time.monotonic() < deadline:
             self.reap()
             time.sleep(0.01)
+
+
+def _open_up(fd: int) -> None:
+    """Tell all who wait for the other end of a pipe.
+
+    A rank that has stopped before it closed what it had inherited has this end too, and the pipe
+    would not be at its end for the others. So there is something to read, which nobody reads.
+    """
+    os.write(fd, b"\0")
+    os.close(fd)
 
 
 def _signal_name(number: int) -> str:

@@ -1,9 +1,9 @@
 """The ranks of a local broadcast, each a process that `flux_tree._launcher` forks.
 
-A rank is told what to do by pipes whose end it sees when the launcher closes them or dies, so no
-rank outlives it:
+A rank is told what to do by pipes that can be read, or are at their end, when the launcher says so
+or dies, so no rank outlives it:
 
-- cancel: closed when the broadcast has failed; a rank then removes what it has.
+- cancel: when the broadcast has failed; a rank then removes what it has.
 - gates: gate p opens when every rank of phases before p is complete; the one before the last when
   all have verified, so that all rename or none; the last when all are done, so that all serve
   until then.
