@@ -53,6 +53,12 @@ def reaches(lab, host, address):
     return said.endswith("refused")
 
 
+def carrier(lab, host):
+    code = "import pyroute2; (nic,) = pyroute2.IPRoute().get_links(ifname='eth0');"
+    code += "print(nic.get_attr('IFLA_CARRIER'))"
+    return output(lab, host, sys.executable, "-c", code)[1]
+
+
 def namespaces(pids=None):
     """Return the network namespaces of processes, or those of all processes of this machine."""
     found = set()
@@ -114,6 +120,24 @@ def test_broadcast_reaches_every_host(tmp_path):
             lab.broadcast(
                 source, tmp_path / "x{rank}", topology=flux_tree.Topology.from_spec("kary:2", 3)
             )
+
+
+def test_a_cable_is_taken_out_and_plugged_in_again():
+    with Lab(3, 100 * MBIT) as lab:
+        for _ in range(2):
+            lab.set_link(1, False)
+        assert not reaches(lab, 0, lab.addresses[1])
+        assert not reaches(lab, 1, lab.addresses[0])
+        assert reaches(lab, 1, lab.addresses[1])
+        assert (carrier(lab, 1), carrier(lab, 2)) == ("0", "1")
+        assert reaches(lab, 0, lab.addresses[2])
+        for _ in range(2):
+            lab.set_link(1, True)
+        assert reaches(lab, 0, lab.addresses[1])
+        assert lab.goodput() > 0.7 * 100 * MBIT  # it is as narrow as it was, and no narrower
+        for host in (3, -1):
+            with pytest.raises(UsageError, match=f"host {host}: there is none, give one of 0-2"):
+                lab.set_link(host, False)
 
 
 def test_two_labs_do_not_meet():

@@ -215,10 +215,33 @@ class Lab:
         OSError
             If the program cannot be started.
         """
-        if not 0 <= host < self.hosts:
-            raise UsageError(f"host {host}: there is none, give one of 0-{self.hosts - 1}")
+        self._check_host(host)
         options.setdefault("start_new_session", True)
         return self._network.hosts[host].call(partial(self._start, argv, options))
+
+    def set_link(self, host: int, up: bool) -> None:
+        """Take the cable of a host out of its switch, or plug it in again.
+
+        While it is out no packet passes, in either direction. The host is told nothing, but its
+        NIC has no carrier; what it sends to itself still arrives.
+
+        Parameters
+        ----------
+        host : int
+            Which.
+        up : bool
+            True to plug the cable in, False to take it out. Where it is so already, nothing
+            happens.
+
+        Raises
+        ------
+        UsageError
+            If there is no such host.
+        LabError
+            If the kernel refuses.
+        """
+        self._check_host(host)
+        self._network.set_link(host, up)
 
     def flux(
         self,
@@ -382,6 +405,10 @@ class Lab:
             hosts=self.names,
         )
         return result if known is None else replace(result, network=known)
+
+    def _check_host(self, host: int) -> None:
+        if not 0 <= host < self.hosts:
+            raise UsageError(f"host {host}: there is none, give one of 0-{self.hosts - 1}")
 
     def usage(self) -> dict[str, float]:
         """Return what the lab has used of the machine so far.

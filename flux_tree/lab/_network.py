@@ -114,7 +114,36 @@ class Network:
 
     def __init__(self, hosts: list[Host], switches: int) -> None:
         self.hosts = hosts
+        self._switches = switches
         self._fds = [switches, *(fd for h in hosts for fd in (h.net, h.uts))]
+
+    def set_link(self, host: int, up: bool) -> None:
+        """Take the cable of a host out of its switch, or plug it in.
+
+        Parameters
+        ----------
+        host : int
+            Which.
+        up : bool
+            Whether it is to be plugged in.
+
+        Raises
+        ------
+        LabError
+            If the kernel refuses.
+        """
+        import pyroute2
+
+        def run() -> None:
+            _namespace.enter(self._switches, _namespace.NET)
+            with pyroute2.IPRoute() as ip:
+                index = ip.link_lookup(ifname=_port(host))[0]
+                ip.link("set", index=index, state="up" if up else "down")
+
+        try:
+            _namespace.in_thread(run)
+        except (pyroute2.NetlinkError, OSError) as exc:
+            raise LabError(f"lab: the link of host {host} cannot be changed ({exc})") from None
 
     def close(self) -> None:
         """Let go of the namespaces; they are gone with the last process in them."""
@@ -189,7 +218,7 @@ def _build(
                 name = f"lab{rank}"
                 socket.sethostname(name)
                 net, uts = _own(_namespace.NET, undo), _own(_namespace.UTS, undo)
-                port = f"host{rank}"
+                port = _port(rank)
                 ip.link("add", ifname=port, kind="veth", peer={"ifname": NIC, "net_ns_fd": net})
                 _connect(ip, port, bridges[place[rank]], rate)
                 address = str(NETWORK[rank + 1])
@@ -198,6 +227,11 @@ def _build(
                 hosts.append(Host(rank, name, address, place[rank], rate, net, uts))
         undo.pop_all()
     return Network(hosts, switches)
+
+
+def _port(host: int) -> str:
+    """Return the name of the port of its switch that a host's cable is in."""
+    return f"host{host}"
 
 
 def _own(kind: int, undo: ExitStack) -> int:
