@@ -26,6 +26,7 @@ static struct cluster_config base (const char *dir)
         .workers = 2,
         .encrypt = 1,
         .chunk_size = CHUNK,
+        .timeout = 5,
         .overwrite = 1,
         .resume = 1,
     };
