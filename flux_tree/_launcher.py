@@ -26,7 +26,7 @@ __all__ = ["main"]
 # how long other ranks are given to say what went wrong for them, to end, and to die
 SETTLE_S = 0.2
 GRACE_S = 10.0
-KILL_S = 5.0
+KILL_S = 3.0
 #: How often the ranks are looked at, seconds; they say some times a second that they are at work.
 WATCH_S = 0.25
 #: Nobody renames while the last sign of life of any rank is older, seconds.
@@ -59,7 +59,7 @@ class Launcher:
         self.gone: list[int] = []
         self.failed = False
         self.cancelled = False
-        self.alive = dict.fromkeys(self.ranks, 0.0)
+        self.signs = dict.fromkeys(self.ranks, 0.0)
         self.heard = dict.fromkeys(self.ranks, time.monotonic())
 
     @property
@@ -157,12 +157,25 @@ class Launcher:
         """Kill ranks that have done nothing for too long: stopped, or stuck in a file system."""
         now = time.monotonic()
         for pid, rank in list(self.pids.items()):
-            alive = self.shared.records[rank].alive
-            if alive != self.alive[rank] or self.phase[rank] in self.gate_writers:
-                self.alive[rank] = alive
+            sign = self.sign(pid, rank)
+            if sign != self.signs[rank] or self.phase[rank] in self.gate_writers:
+                self.signs[rank] = sign
                 self.heard[rank] = now
             elif now - self.heard[rank] >= self.timeout:
                 self.kill(pid)
+
+    def sign(self, pid: int, rank: int) -> float:
+        """Return what changes as long as a rank is at work.
+
+        Its threads say that they are. When all has come, it is its first one that completes the
+        files and renames them: if it is at work, it is put to sleep, and wakes again, however long
+        it takes.
+        """
+        record = self.shared.records[rank]
+        done = self.published if self.renaming else self.sealed
+        if record.state == lib.RECORD_RECEIVED and rank not in done:
+            return _switches(pid)
+        return float(record.alive)
 
     def kill(self, pid: int) -> None:
         """Kill a rank that hangs."""
@@ -251,6 +264,19 @@ def tell(writer: int) -> None:
     """
     os.write(writer, b"!")
     os.close(writer)
+
+
+def _switches(pid: int) -> float:
+    """Return how often the first thread of a process has left the processor.
+
+    Or the time, where that cannot be known: a process that conceals itself is hidden from its own
+    user if /proc is mounted so.
+    """
+    try:
+        with open(f"/proc/{pid}/status", "rb") as f:
+            return sum(float(line.split()[1]) for line in f if b"ctxt_switches:" in line)
+    except OSError:
+        return time.monotonic()
 
 
 def _signal_name(number: int) -> str:

@@ -105,6 +105,8 @@ def own_disk(image: Path, at: Path, size: int) -> Iterator[None]:
     """Mount a file system of its own, which can be frozen; skip the test where that cannot be."""
     with image.open("wb") as f:
         f.truncate(size)
+    if not shutil.which("fsfreeze"):
+        pytest.skip("there is no fsfreeze")
     for command in (["mkfs.ext4", "-q", image], ["mount", "-o", "loop", image, at]):
         if not shutil.which(command[0]) or subprocess.run(command).returncode != 0:
             pytest.skip("file systems cannot be made and mounted here")

@@ -307,34 +307,62 @@ def test_a_pause_is_no_failure(source, to):
     check_copies(source, to, range(5))
 
 
+#: The launcher; the disk of rank 2 hangs when all has come, and files are to be completed.
+FROZEN = """
+import sys; sys.path += sys.argv[1:]
+import subprocess
+from flux_tree import _launcher, _ranks
+run_rank, wait_first = _launcher.run_rank, _ranks._wait
+def run(shared, rank, cancel, gates, status):
+    def wait(cancel, fd):
+        is_time = wait_first(cancel, fd)
+        if rank == 2 and is_time and fd not in gates:
+            at = shared.setup["destinations"][2].rpartition("/")[0]
+            subprocess.run(["fsfreeze", "-f", at], check=True)
+        return is_time
+    _ranks._wait = wait
+    return run_rank(shared, rank, cancel, gates, status)
+_launcher.run_rank = run
+_launcher.main()
+"""
+
+
 @pytest.mark.lab
-@pytest.mark.parametrize("on_failure", ["abort", "continue"])
-def test_a_disk_that_hangs(source, to, tmp_path, on_failure):
+@pytest.mark.parametrize(
+    ("on_failure", "begin"),
+    [
+        pytest.param("abort", None, id="abort", marks=pytest.mark.slow),
+        pytest.param("continue", None, id="continue"),
+        pytest.param("abort", FROZEN, id="abort at the end"),
+        pytest.param("continue", FROZEN, id="continue at the end", marks=pytest.mark.slow),
+    ],
+)
+def test_a_disk_that_hangs(source, to, tmp_path, on_failure, begin, monkeypatch):
     """Not even SIGKILL ends a rank that waits for it; nobody waits for the rank."""
+    if begin is not None:
+        monkeypatch.setattr(_local, "_START", begin)
     for rank in range(4):
         (to / str(rank)).mkdir()
-    with own_disk(tmp_path / "image", to / "2", 4 * SIZE):
-        check_a_disk_that_hangs(source, to, on_failure)
-
-
-def check_a_disk_that_hangs(source, to, on_failure):
     frozen = []
 
     def progress(records):
-        if not frozen and some(0.2)(records):
+        if begin is None and not frozen and some(0.2)(records):
             frozen.append(subprocess.run(["fsfreeze", "-f", to / "2"], check=True))
 
-    options = {"bandwidth": 1e9, "chunk_size": CHUNK, "timeout": TIMEOUT, "progress": progress}
-    at = f"{to}/{{rank}}/copy"
-    if on_failure == "abort":
-        with pytest.raises(flux_tree.BroadcastError, match=r"^rank 2: hung"):
-            flux_tree.broadcast(source, at, "chain", ranks=4, **options)
-        assert [os.listdir(to / str(rank)) for rank in (0, 1, 3)] == [[], [], []]
-    else:
-        result = flux_tree.broadcast(source, at, "chain", ranks=4, on_failure="continue", **options)
-        assert list(result.failures) == [2]
-        assert all(difference(source, to / str(r) / "copy") == "" for r in (0, 1, 3))
-    assert frozen
+    def send():
+        at = f"{to}/{{rank}}/copy"
+        options = {"bandwidth": 1e9, "chunk_size": CHUNK, "timeout": 2.0}
+        options.update(progress=progress, on_failure=on_failure)
+        return flux_tree.broadcast(source, at, "chain", ranks=4, **options)
+
+    with own_disk(tmp_path / "image", to / "2", 4 * SIZE):
+        if on_failure == "abort":
+            with pytest.raises(flux_tree.BroadcastError, match=r"^rank 2: hung"):
+                send()
+            assert [os.listdir(to / str(rank)) for rank in (0, 1, 3)] == [[], [], []]
+        else:
+            assert list(send().failures) == [2]
+            assert all(difference(source, to / str(r) / "copy") == "" for r in (0, 1, 3))
 
 
 #: The launcher; rank 1 is killed when it is to rename, and rank 3 comes to that only later.
