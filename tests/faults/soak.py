@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Callable
 
 from . import lab, local
 from .judge import Outcome
@@ -42,11 +43,15 @@ class Line:
 
 
 def run(engine: str, seed: int) -> Line:
-    """Carry one schedule out."""
-    schedule = Schedule.of(seed, engine)
+    """Carry a schedule of the embedded engine out."""
+    return carry_out(Schedule.of(seed, engine), (lab if engine == "lab" else local).run)
+
+
+def carry_out(schedule: Schedule, run: Callable[[Schedule], tuple[Outcome, list[str]]]) -> Line:
+    """Carry a schedule out; say how it ended."""
     begin = time.monotonic()
     try:
-        outcome, complaints = (lab if engine == "lab" else local).run(schedule)
+        outcome, complaints = run(schedule)
     except Exception:  # of what is here, not of what is tested: the others are run all the same
         outcome, complaints = None, [traceback.format_exc()]
     return line_of(schedule, time.monotonic() - begin, outcome, complaints)
@@ -69,9 +74,7 @@ def line_of(
     )
 
 
-def run_many(
-    engine: str, seeds: Iterator[int], jobs: int, end: float
-) -> Iterator[Line]:
+def run_many(engine: str, seeds: Iterator[int], jobs: int, end: float) -> Iterator[Line]:
     """Run schedules of the embedded engine, some at the same time, until `end` at most."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context) as pool:
@@ -99,7 +102,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1, help="how many, one after the other")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin none after so long")
     parser.add_argument("--jobs", type=int, default=1, help="so many at the same time")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    from . import job  # it needs this module
+
+    if args.inside:
+        job.inside()
+        return
     end = time.monotonic() + args.seconds
     begin = time.monotonic()
     seeds = iter(range(args.seed, args.seed + args.count))
@@ -107,7 +116,12 @@ def main() -> None:
         seeds = (seed for seed in seeds if not Schedule.of(seed).needs_root)
     count: Counter[bool] = Counter()
     failed = []
-    for line in run_many(args.engine, seeds, args.jobs, end):
+    lines = (
+        job.run_many(seeds, end)
+        if args.engine == "job"
+        else run_many(args.engine, seeds, args.jobs, end)
+    )
+    for line in lines:
         print(line, flush=True)
         count[bool(line.complaints)] += 1
         if line.complaints:
