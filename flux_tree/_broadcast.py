@@ -319,6 +319,7 @@ def broadcast_async(
     import_flux()
     from ._job import submit
     from ._staging import stage
+    from ._submission import check_option
 
     handle = connect(handle)
     chosen = _in_flux.choose_nodes(handle, nodes)
@@ -336,6 +337,7 @@ def broadcast_async(
     }
     options.update({name: value for name, value in more.items() if value is not None})
     options["destination"] = _in_flux.absolute(text)
+    check_option(options)
     close = None
     if source is not None and transport == "content":
         staged = stage(handle, _path(source), options["destination"], chosen.hosts)

@@ -29,6 +29,8 @@ GRACE_S = 10.0
 KILL_S = 5.0
 #: How often the ranks are looked at, seconds; they say some times a second that they are at work.
 WATCH_S = 0.25
+#: Nobody renames while the last sign of life of any rank is older, seconds.
+LATELY_S = 1.0
 
 
 class Launcher:
@@ -113,9 +115,12 @@ class Launcher:
                 is_time = self.published.issuperset(self.left)
             else:
                 is_time = all(r in self.sealed for r in self.left if self.phase[r] < gate)
+            if gate == len(self.gates) - 2:
+                lately = time.monotonic() - LATELY_S
+                is_time &= all(self.heard[r] > lately for r in self.left)
             if not is_time:
                 return
-            _open_up(self.gate_writers.pop(gate))
+            tell(self.gate_writers.pop(gate))
 
     def hear(self) -> None:
         for line in os.read(self.status_r, 65536).decode().splitlines():
@@ -217,7 +222,7 @@ class Launcher:
                 if time.monotonic() - self.heard[rank] > self.timeout / 2:
                     self.kill(pid)
         self.cancelled = True
-        _open_up(self.cancel_w)
+        tell(self.cancel_w)
         self.settle(GRACE_S, self.pids)
         for pid in list(self.pids):
             os.kill(pid, signal.SIGKILL)
@@ -238,14 +243,14 @@ class Launcher:
             time.sleep(0.01)
 
 
-def _open_up(fd: int) -> None:
-    """Tell all who wait for the other end of a pipe.
+def tell(writer: int) -> None:
+    """Tell all ranks what this pipe is for.
 
-    A rank that has stopped before it closed what it had inherited has this end too, and the pipe
-    would not be at its end for the others. So there is something to read, which nobody reads.
+    By a byte that nobody reads: the end of the pipe would not come as long as a rank that was
+    stopped in its first moments has the other side as well.
     """
-    os.write(fd, b"\0")
-    os.close(fd)
+    os.write(writer, b"!")
+    os.close(writer)
 
 
 def _signal_name(number: int) -> str:

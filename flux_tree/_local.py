@@ -48,6 +48,9 @@ POLL_S = 0.05
 
 _START = "import sys; sys.path += sys.argv[1:]; from flux_tree._launcher import main; main()"
 
+#: What a message says of a broadcast with resume that came to nothing.
+STAYS = "what has come stays, for another run with resume"
+
 #: More processes than this are no test of anything on one machine.
 MAX_RANKS = 1024
 
@@ -136,7 +139,12 @@ def run(
             "places": dict(enumerate(places or ())),
         }
         fds = (records_fd, parents_fd, manifest_fd, *(fd for fd, _ in places or ()))
-        answer = _run_launcher(setup, fds, progress and (lambda: progress(shared)))
+        try:
+            answer = _run_launcher(setup, fds, progress and (lambda: progress(shared)))
+        except KeyboardInterrupt:
+            if transfer.resume and shared["bytes_in"].any():
+                raise KeyboardInterrupt(STAYS) from None
+            raise
         result = np.array(shared)
     if answer is None:
         raise BroadcastError("the process that runs the ranks died: see the system's log")
@@ -231,7 +239,7 @@ def _failure(
     failures = _records.failures(records)
     stays = ""
     if transfer.resume and records["bytes_in"].any():
-        stays = "; what has come stays, for another run with resume"
+        stays = f"; {STAYS}"
     if not failures:
         return Cancelled(f"the broadcast was cancelled{stays}")
     rank = min(failures, key=lambda r: (r not in gone, records["kind"][r] == lib.FAULT_OTHER, r))

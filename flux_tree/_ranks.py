@@ -1,7 +1,7 @@
 """The ranks of a local broadcast, each a process that `flux_tree._launcher` forks.
 
-A rank is told what to do by pipes that can be read, or are at their end, when the launcher says so
-or dies, so no rank outlives it:
+A rank is told what to do by pipes, which have something to read when it is time, or are at their
+end when the launcher has died, so no rank outlives it:
 
 - cancel: when the broadcast has failed; a rank then removes what it has.
 - gates: gate p opens when every rank of phases before p is complete; the one before the last when

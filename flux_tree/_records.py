@@ -254,8 +254,12 @@ class Result:
 
     @cached_property
     def limit(self) -> float | None:
-        """Seconds that the payload takes at least: `flux_tree.model.limit`; None if unknown."""
-        return None if self.bandwidth is None else limit(self.bytes, self.bandwidth)
+        """Seconds that it takes at least: `flux_tree.model.limit` of what the rank lacked that
+        had the least of it before; None if unknown.
+        """
+        if self.bandwidth is None:
+            return None
+        return limit(self.bytes - int(self.receivers["bytes_kept"].min()), self.bandwidth)
 
     @cached_property
     def rates(self) -> NDArray[np.float64]:
@@ -293,11 +297,12 @@ class Result:
             ``parts``, where the time of the slowest rank went, in seconds by the names of
             `explanation`, None if no rank got the data; ``slow_ranks``, a list of ``rank``,
             ``host``, ``rate`` and ``expected`` in bytes/s, and ``reason``; ``cpu_s`` of all ranks;
-            ``memory`` of the largest rank in bytes; ``clock_error_s``, the largest; ``retries`` and
-            ``bad_chunks``, sums.
+            ``memory`` of the largest rank in bytes; ``clock_error_s``, the largest; ``retries``,
+            ``moves``, ``bad_chunks`` and ``bytes_kept``, sums; ``delivered``, how many ranks keep
+            the data and have it; ``failures``, a list of ``rank``, ``host`` and ``text``, why.
         """
         r = self.receivers
-        r = r[np.isfinite(r["verified"])]
+        r = r[np.isfinite(r["verified"]) & (r["state"] != lib.RECORD_FAILED)]
         times = r["verified"]
         slowest = float(np.max(times)) if len(r) else None
         ratio = slowest / self.limit if slowest is not None and self.limit else None
@@ -340,7 +345,14 @@ class Result:
             "memory": int(took_part["memory"].max(initial=0)),
             "clock_error_s": float(took_part["clock_error"].max(initial=0.0)),
             "retries": int(took_part["retries"].sum()),
+            "moves": int(took_part["moves"].sum()),
             "bad_chunks": int(took_part["bad_chunks"].sum()),
+            "bytes_kept": int(took_part["bytes_kept"].sum()),
+            "delivered": len(self.delivered),
+            "failures": [
+                {"rank": rank, "host": self.hosts and self.hosts[rank], "text": text}
+                for rank, text in self.failures.items()
+            ],
         }
 
     def rows(self) -> list[dict[str, Any]]:
@@ -351,7 +363,7 @@ class Result:
         list of dict
             The fields of `DTYPE`, ``rate`` in bytes/s, ``predicted``, seconds until ``verified``,
             and, where they are known, ``host``; times that never came, or were not predicted, are
-            None. Of a failed broadcast also ``text``, what went wrong.
+            None. If the broadcast or a rank failed also ``text``, what went wrong.
         """
         rows = []
         explained = self.explanation
@@ -370,7 +382,7 @@ class Result:
             row["predicted"] = float(time)
             if self.hosts is not None:
                 row["host"] = self.hosts[record["rank"]]
-            if self.error is not None:
+            if self.error is not None or self.failures:
                 row["text"] = record["text"].decode(errors="replace")
             for name, value in row.items():
                 if isinstance(value, float) and np.isnan(value):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _records
+from ._native import lib
 from ._records import Result
 from .errors import (
     BroadcastError,
@@ -166,15 +167,18 @@ def error_of(report: Mapping[str, Any]) -> FluxTreeError:
     Returns
     -------
     SourceError, DestinationError or BroadcastError
+        With the reasons of all ranks that failed in ``failures``.
     """
+    failures = _failures(report)
     error = report["error"]
     if error is None:
-        return BroadcastError("the broadcast failed, and nobody said why")
+        return BroadcastError("the broadcast failed, and nobody said why", failures=failures)
     kind = _ERRORS.get(error["kind"], BroadcastError)
     if error["rank"] < 0:
-        return kind(error["text"])
+        return kind(error["text"], failures=failures)
     host = f" ({error['host']})" if error["host"] else ""
-    return kind(f"rank {error['rank']}{host}: {error['text']}", rank=error["rank"])
+    text = f"rank {error['rank']}{host}: {error['text']}"
+    return kind(text, rank=error["rank"], failures=failures)
 
 
 def job_failure(name: str, events: list[dict[str, Any]]) -> FluxTreeError:
@@ -205,6 +209,13 @@ def job_failure(name: str, events: list[dict[str, Any]]) -> FluxTreeError:
         f"job {name}: ended without a broadcast, the plugin tree-bcast was not loaded:"
         " see 'flux-tree doctor'"
     )
+
+
+def _failures(report: Mapping[str, Any]) -> dict[int, str]:
+    """Return why each rank that failed did so."""
+    state, text = (report["fields"].index(name) for name in ("state", "text"))
+    failed = int(lib.RECORD_FAILED)
+    return {rank: row[text] for rank, row in enumerate(report["records"]) if row[state] == failed}
 
 
 def _plan(data: Mapping[str, Any]) -> Plan:

@@ -6,7 +6,7 @@ The command line prints the same cells, and on a terminal lays them out itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .units import format_bytes, format_rate, format_seconds
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Column",
     "ResultTable",
+    "failure_lines",
     "figure_lines",
     "result_figures",
     "result_header",
@@ -165,10 +166,7 @@ def result_table(result: Result) -> ResultTable:
     if len(rows) > MAX_ROWS:
         shown = sorted(rows, key=_lateness, reverse=True)[:MAX_ROWS]
     slowest = result.summary()["slowest_rank"]
-    styles = [
-        "bold yellow" if r["rank"] == slowest and len(rows) > 1 else "" if r["deliver"] else "dim"
-        for r in shown
-    ]
+    styles = [_style(row, row["rank"] == slowest and len(rows) > 1) for row in shown]
     kept = list(range(len(COLUMNS)))
     if result.engine == "model":
         kept = kept[:-MEASURED]
@@ -201,6 +199,15 @@ def result_figures(result: Result) -> list[tuple[str, str, str]]:
     figures = []
     if result.error is not None:
         figures.append(("FAILED", result.error, ""))
+    if result.failures:
+        keep = int(result.plan.deliver.sum())
+        without = ", ".join(map(str, list(result.failures)[:MAX_ROWS]))
+        without += ", ..." if len(result.failures) > MAX_ROWS else ""
+        remark = f"ranks that keep the data have it; failed: {without}"
+        figures.append(("delivered", f"{summary['delivered']} of {keep}", remark))
+    kept = int(result.receivers["bytes_kept"].sum())
+    if kept:
+        figures.append(("kept", format_bytes(kept), _kept(result, kept)))
     if summary["slowest_s"] is not None:
         figures += [
             ("slowest", format_seconds(summary["slowest_s"]), f"rank {summary['slowest_rank']}"),
@@ -254,7 +261,28 @@ def result_text(result: Result) -> str:
     lines = [result_header(result), "", *table_lines(table.columns, table.cells)]
     if table.remark:
         lines.append(table.remark)
-    return "\n".join([*lines, "", *figure_lines(result_figures(result))])
+    lines += ["", *figure_lines(result_figures(result))]
+    if result.failures:
+        lines += ["", *failure_lines(result.failures, result.hosts)]
+    return "\n".join(lines)
+
+
+def failure_lines(failures: Mapping[int, str], hosts: Sequence[str] | None = None) -> list[str]:
+    """Return why ranks failed, a line each.
+
+    Parameters
+    ----------
+    failures : mapping of int to str
+        As of `Result.failures`.
+    hosts : sequence of str, optional
+        The host of each rank, where they are known.
+
+    Returns
+    -------
+    list of str
+    """
+    where = {rank: "" if hosts is None else f" ({hosts[rank]})" for rank in failures}
+    return [f"rank {rank}{where[rank]} failed: {text}" for rank, text in failures.items()]
 
 
 def result_header(result: Result) -> str:
@@ -329,6 +357,21 @@ def _explained(result: Result, summary: dict[str, Any]) -> list[tuple[str, str, 
     return figures
 
 
+def _kept(result: Result, kept: int) -> str:
+    """Return what share of the data was there before, in words."""
+    r = result.receivers
+    share = kept / max(len(r) * result.bytes, 1)
+    if not r["bytes_in"].any():
+        return "all of it was there already and is right, nothing was moved"
+    return f"{100 * share:.3g}% of what the ranks need was there already and is right"
+
+
+def _style(row: dict[str, Any], is_slowest: bool) -> str:
+    if row["state"] == "failed":
+        return "red"
+    return "bold yellow" if is_slowest else "" if row["deliver"] else "dim"
+
+
 def _cells(row: dict[str, Any]) -> list[str]:
     parents = [p for p in row["parents"] if p >= 0]
     text = ",".join(map(str, parents[:MAX_PARENTS]))
@@ -347,7 +390,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         _time(row["connected"]),
         _time(row["first_byte"]),
         _time(row["last_byte"]),
-        _time(row["verified"]),
+        "failed" if row["state"] == "failed" else _time(row["verified"]),
         _time(row["predicted"]),
         "-" if rate is None else f"{rate / 1e6:.1f}",
         _mib(row["bytes_in"]) if received else "-",

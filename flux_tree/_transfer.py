@@ -60,8 +60,8 @@ class Transfer:
             raise UsageError(f"min_ranks {self.min_ranks!r}: must be a whole number of at least 1")
         if self.min_ranks is not None and self.on_failure == "abort":
             raise UsageError(
-                f"min_ranks {self.min_ranks}: only with on_failure='continue', otherwise all ranks"
-                " get the data or none does"
+                f"min_ranks {self.min_ranks}: only with on_failure continue, otherwise all"
+                " ranks get the data or none does"
             )
         if self.digest is not None and not re.fullmatch("sha256:[0-9a-fA-F]{64}", self.digest):
             raise UsageError(

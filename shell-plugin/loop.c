@@ -262,7 +262,6 @@ static void *loop_run (void *arg)
 int loop_setup (struct loop *l, struct node *node)
 {
     l->node = node;
-    atomic_store (&l->alive_ns, clock_ns ());
     l->listen_fd = -1;
     l->kick_fd = -1;
     l->kick.ready = kick_ready;

@@ -251,6 +251,8 @@ int node_start (struct node *node, struct fault *f)
         return -1;
     node_mark (node, TIME_STARTED, false);
     node->config.record->state = RECORD_RUNNING;
+    for (int i = 0; i < node->nloops; i++)
+        atomic_store (&node->loops[i].alive_ns, clock_ns ());
     for (int i = 0; i < node->nloops; i++) {
         if (loop_start (&node->loops[i]) < 0)
             return fault_set (f,

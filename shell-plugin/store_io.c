@@ -165,10 +165,7 @@ static int write_again (const struct store *st, const struct part *p, int fd)
 {
     const struct entry *e = &st->m->entries[p->s->entry];
     struct stat sb;
-    struct timespec times[2] = {
-        { .tv_nsec = UTIME_OMIT },
-        { .tv_sec = e->mtime, .tv_nsec = e->mtime_ns },
-    };
+    struct store_times times = store_times_of (e);
     mode_t mode;
     int out;
     int rc = -1;
@@ -180,7 +177,7 @@ static int write_again (const struct store *st, const struct part *p, int fd)
         return -1;
     if ((out = reopen (fd)) >= 0) {
         rc = write_full (out, p->buf, p->len, p->offset);
-        if (futimens (out, times) < 0
+        if (futimens (out, times.t) < 0
             || (st->sync && atomic_load (&st->sealed) && fsync (out) < 0))
             rc = -1;
         rc = close_with (out, rc);

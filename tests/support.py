@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 
 def make_payload(top: Path, seed: int = 1) -> Path:
@@ -95,6 +98,24 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+@contextmanager
+def own_disk(image: Path, at: Path, size: int) -> Iterator[None]:
+    """Mount a file system of its own, which can be frozen; skip the test where that cannot be."""
+    with image.open("wb") as f:
+        f.truncate(size)
+    for command in (["mkfs.ext4", "-q", image], ["mount", "-o", "loop", image, at]):
+        if not shutil.which(command[0]) or subprocess.run(command).returncode != 0:
+            pytest.skip("file systems cannot be made and mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["fsfreeze", "-u", at], check=False, capture_output=True)
+        deadline = time.monotonic() + 10  # what waited for it has to end first
+        while subprocess.run(["umount", at], capture_output=True).returncode != 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 @contextmanager

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
-import shutil
+import re
 import signal
 import subprocess
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from flux_support import wait_until
-from support import children, difference, wait_gone
+from support import children, difference, own_disk, wait_gone
 
 import flux_tree
+from flux_tree import _local
+from flux_tree.lab import Lab
 
-SIZE = 24 << 20
+SIZE = 32 << 20
 CHUNK = 64 << 10
 #: Seconds after which a rank that is stopped counts as hung.
 TIMEOUT = 3.0
@@ -37,6 +40,12 @@ def to(tmp_path):
     return path
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    """Look at the records often enough to strike at the right moment."""
+    monkeypatch.setattr(_local, "POLL_S", 0.002)
+
+
 class Strike:
     """Sends a signal to some ranks at a moment: a progress callback."""
 
@@ -51,7 +60,8 @@ class Strike:
         pids = [pid for launcher in launchers for pid in children(launcher)]
         self.pids = launchers + pids
         for rank in self.ranks:
-            os.kill(pids[rank], self.sig)
+            with suppress(ProcessLookupError):  # it may just have done all
+                os.kill(pids[rank], self.sig)
 
     def check_over(self) -> None:
         assert self.pids, "the moment never came"
@@ -208,26 +218,65 @@ def test_who_fails_says_why_and_the_others_go_on(source, to):
     check_copies(source, to, [0, 1, 3, 4])
 
 
+#: The launcher; its fourth process, rank 3, stops as soon as it is there.
+STOPPED = """
+import sys; sys.path += sys.argv[1:]
+import os, signal
+from flux_tree import _launcher
+fork, count = os.fork, [0]
+def fork_stopped():
+    count[0] += 1
+    pid = fork()
+    if pid == 0 and count[0] == 4:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return pid
+os.fork = fork_stopped
+_launcher.main()
+"""
+
+
 @pytest.mark.parametrize("on_failure", ["abort", "continue"])
-def test_a_rank_that_stops_before_it_begins(source, to, on_failure):
-    """Its process is there, and it never comes to its first step."""
-    launched = threading.Event()
-
-    def at(records):
-        pids = [pid for launcher in children(os.getpid()) for pid in children(launcher)]
-        if not launched.is_set() and len(pids) > 3:
-            launched.set()
-            os.kill(pids[3], signal.SIGSTOP)
-        return len(pids) == 5
-
-    strike = Strike(signal.SIGSTOP, 3, at=at)
+def test_a_rank_that_stops_before_it_begins(source, to, on_failure, monkeypatch):
+    monkeypatch.setattr(_local, "_START", STOPPED)
+    options = {"bandwidth": 1e9, "timeout": TIMEOUT, "on_failure": on_failure}
     if on_failure == "abort":
-        with pytest.raises(flux_tree.BroadcastError, match=r"^rank 3: hung"):
-            send(source, to, "chain", 5, strike)
+        with pytest.raises(flux_tree.BroadcastError, match=r"^rank 3: hung") as e:
+            flux_tree.broadcast(source, to / "{rank}", "chain", ranks=5, **options)
+        assert list(e.value.failures) == [3]
         check_copies(source, to, [])
     else:
-        send(source, to, "chain", 5, strike, on_failure="continue")
+        result = flux_tree.broadcast(source, to / "{rank}", "chain", ranks=5, **options)
+        assert list(result.failures) == [3]
         check_copies(source, to, [0, 1, 2, 4])
+
+
+def test_nobody_renames_while_a_rank_is_silent(source, to):
+    """One has all it needs and hangs; before it counts as hung, the last of the others is done."""
+    stopped: list[int] = []
+    late: list[threading.Timer] = []
+
+    def progress(records):
+        pids = [pid for launcher in children(os.getpid()) for pid in children(launcher)]
+        if not stopped and len(pids) == 4:
+            stopped.append(pids[3])
+            os.kill(pids[3], signal.SIGSTOP)
+        if stopped and not late and len(pids) == 4 and (records["state"][:3] == 2).all():
+            late.append(threading.Timer(1.5, os.kill, (pids[3], signal.SIGCONT)))
+            late[0].start()
+            os.kill(pids[1], signal.SIGSTOP)
+
+    with pytest.raises(flux_tree.BroadcastError, match=r"^rank 1: hung"):
+        flux_tree.broadcast(
+            source,
+            to / "{rank}",
+            "flat",
+            ranks=4,
+            bandwidth=1e9,
+            timeout=TIMEOUT,
+            progress=progress,
+        )
+    assert late
+    check_copies(source, to, [])
 
 
 def test_a_pause_is_no_failure(source, to):
@@ -258,36 +307,25 @@ def test_a_pause_is_no_failure(source, to):
     check_copies(source, to, range(5))
 
 
-@pytest.fixture
-def disk(to, tmp_path):
-    """A file system of its own, for rank 2, that can be frozen."""
-    image = tmp_path / "image"
-    with image.open("wb") as f:
-        f.truncate(4 * SIZE)
-    (to / "2").mkdir()
-    for command in (["mkfs.ext4", "-q", image], ["mount", "-o", "loop", image, to / "2"]):
-        if not shutil.which(command[0]) or subprocess.run(command).returncode != 0:
-            pytest.skip("file systems cannot be made and mounted here")
-    yield to / "2"
-    subprocess.run(["fsfreeze", "-u", to / "2"], check=False, capture_output=True)
-    # whoever waited for it is killed already, and may need a moment to be gone
-    wait_until(lambda: subprocess.run(["umount", to / "2"]).returncode == 0)
-
-
 @pytest.mark.lab
 @pytest.mark.parametrize("on_failure", ["abort", "continue"])
-def test_a_disk_that_hangs(source, to, disk, on_failure):
+def test_a_disk_that_hangs(source, to, tmp_path, on_failure):
     """Not even SIGKILL ends a rank that waits for it; nobody waits for the rank."""
+    for rank in range(4):
+        (to / str(rank)).mkdir()
+    with own_disk(tmp_path / "image", to / "2", 4 * SIZE):
+        check_a_disk_that_hangs(source, to, on_failure)
+
+
+def check_a_disk_that_hangs(source, to, on_failure):
     frozen = []
 
     def progress(records):
         if not frozen and some(0.2)(records):
-            frozen.append(subprocess.run(["fsfreeze", "-f", disk], check=True))
+            frozen.append(subprocess.run(["fsfreeze", "-f", to / "2"], check=True))
 
     options = {"bandwidth": 1e9, "chunk_size": CHUNK, "timeout": TIMEOUT, "progress": progress}
     at = f"{to}/{{rank}}/copy"
-    for rank in (0, 1, 3):
-        (to / str(rank)).mkdir()
     if on_failure == "abort":
         with pytest.raises(flux_tree.BroadcastError, match=r"^rank 2: hung"):
             flux_tree.broadcast(source, at, "chain", ranks=4, **options)
@@ -299,54 +337,105 @@ def test_a_disk_that_hangs(source, to, disk, on_failure):
     assert frozen
 
 
+#: The launcher; rank 1 is killed when it is to rename, and rank 3 comes to that only later.
+KILLED = """
+import sys; sys.path += sys.argv[1:]
+import os, signal, time
+from flux_tree import _launcher, _ranks
+run_rank, wait_serving = _launcher.run_rank, _ranks._wait_serving
+def run(shared, rank, *args):
+    def wait(*args):
+        if rank == 3:
+            time.sleep(1)
+        is_time = wait_serving(*args)
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return is_time
+    _ranks._wait_serving = wait
+    return run_rank(shared, rank, *args)
+_launcher.run_rank = run
+_launcher.main()
+"""
+
+
 @pytest.mark.parametrize("on_failure", ["abort", "continue"])
-def test_killed_while_the_ranks_rename(to, on_failure):
-    """Who is killed is named, unless it had done all; all others have their names."""
-    n, victims = 40, (20, 21, 30)
-    little = to.parent / "little"
-    little.write_bytes(b"little")
-    launched: list[int] = []
+def test_killed_while_the_ranks_rename(source, to, on_failure, monkeypatch):
+    """It is named, and all others have their names: nobody stops them any more."""
+    monkeypatch.setattr(_local, "_START", KILLED)
+    options = {"bandwidth": 1e9, "on_failure": on_failure}
+    if on_failure == "abort":
+        with pytest.raises(flux_tree.BroadcastError, match=r"^rank 1: killed by SIGKILL$") as e:
+            flux_tree.broadcast(source, to / "{rank}", "chain", ranks=4, **options)
+        assert e.value.failures == {1: "killed by SIGKILL"}
+    else:
+        result = flux_tree.broadcast(source, to / "{rank}", "chain", ranks=4, **options)
+        assert result.failures == {1: "killed by SIGKILL"}
+    check_copies(source, to, [0, 2, 3])
 
-    def progress(records):
-        if not launched:
-            pids = [pid for launcher in children(os.getpid()) for pid in children(launcher)]
-            launched.extend(pids if len(pids) == n else [])
-            if launched:
-                threading.Thread(target=strike).start()
 
-    def strike():
-        while all(name.startswith(".") for name in os.listdir(to)):
-            pass
-        for victim in victims:
-            with suppress(ProcessLookupError):
-                os.kill(launched[victim], signal.SIGKILL)
-
-    failures = {}
-    try:
-        result = flux_tree.broadcast(
-            little,
+@pytest.mark.lab
+def test_hosts_of_a_lab(source, to):
+    strike = Strike(signal.SIGKILL, 2, at=some(0.1))
+    with Lab(4, rate=50e6) as lab:
+        result = lab.broadcast(
+            source,
             to / "{rank}",
             "chain",
-            ranks=n,
-            bandwidth=1e9,
-            on_failure=on_failure,
-            progress=progress,
+            on_failure="continue",
+            min_ranks=3,
+            timeout=TIMEOUT,
+            chunk_size=CHUNK,
+            progress=strike,
         )
-        failures = result.failures
-        assert on_failure == "continue" or not failures
-    except flux_tree.BroadcastError as exc:
-        failures = exc.failures
-        assert on_failure == "abort" and exc.rank == min(failures)
-    assert set(failures) <= set(victims)
-    names = {int(name) for name in os.listdir(to)}  # temporary ones are no numbers
-    assert names >= set(range(n)) - set(failures)
+    strike.check_over()
+    assert result.failures == {2: "killed by SIGKILL"}
+    assert result.summary()["failures"] == [
+        {"rank": 2, "host": result.hosts[2], "text": "killed by SIGKILL"}
+    ]
+    check_copies(source, to, [0, 1, 3])
+
+
+def bcast(source, to, *options):
+    command = [sys.executable, "-m", "flux_tree", "bcast", source, to / "{rank}", "--ranks=4"]
+    return subprocess.run([*command, *options], capture_output=True, text=True)
+
+
+def test_the_command_goes_on_and_says_who_failed(source, to):
+    (to / "2").write_text("mine")
+    (to / "3").write_text("mine")
+    why = [f"destination {to}/{r}: exists: remove it, or allow overwrite" for r in (2, 3)]
+    lines = [f"flux-tree: rank {r} failed: {why[r - 2]}\n" for r in (2, 3)]
+
+    done = bcast(source, to, "--on-failure=continue", "--min-ranks=2")
+    assert done.returncode == 0
+    assert done.stderr == "".join(lines)
+    assert re.search(r"^delivered +2 of 4 +ranks that keep .*; failed: 2, 3$", done.stdout, re.M)
+    (to / "0").unlink()
+    (to / "1").unlink()
+
+    done = bcast(source, to, "--on-failure=continue", "--json")
+    assert (done.returncode, done.stderr.splitlines(True)[2:]) == (0, lines)
+    data = json.loads(done.stdout)
+    assert data["summary"]["delivered"] == 2
+    assert [f["text"] for f in data["summary"]["failures"]] == why
+    assert [r["text"] for r in data["records"]] == ["", "", *why]
+    (to / "0").unlink()
+    (to / "1").unlink()
+
+    done = bcast(source, to, "--on-failure=continue", "--min-ranks=3", "--quiet")
+    assert done.returncode == 5
+    *first, last = done.stderr.splitlines(True)
+    assert first == lines
+    assert "error: only 2 of the 4 ranks that keep the data can have it" in last
+    assert sorted(os.listdir(to)) == ["2", "3"]
+    assert (to / "2").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
     ("options", "match"),
     [
         ({"on_failure": "cry"}, r"on_failure 'cry': must be one of abort, continue"),
-        ({"min_ranks": 2}, r"min_ranks 2: only with on_failure='continue'"),
+        ({"min_ranks": 2}, r"min_ranks 2: only with on_failure continue"),
         ({"min_ranks": 0, "on_failure": "continue"}, r"min_ranks 0: .* at least 1"),
         ({"min_ranks": 1.5, "on_failure": "continue"}, r"min_ranks 1\.5: .*whole number"),
         ({"min_ranks": 5, "on_failure": "continue"}, r"min_ranks 5: only 4 ranks keep the data"),

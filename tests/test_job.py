@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flux_support import shells_of, wait_until
 from support import difference, instance, leftovers, make_payload
 
 import flux_tree
@@ -262,9 +263,41 @@ def test_a_destination_that_exists(handle, payload, tmp_path):
     assert difference(payload, tmp_path / "2") == ""
 
 
+def test_a_rank_that_fails_is_named_in_the_result(handle, payload, tmp_path):
+    (tmp_path / "2").write_text("here already")
+    into = {"destination": tmp_path / "{rank}", "handle": handle, "on_failure": "continue"}
+    with pytest.raises(flux_tree.DestinationError, match=r"^rank 2 .*min-ranks is 4") as e:
+        flux_tree.broadcast(payload, **into, min_ranks=4)
+    assert list(e.value.failures) == [2]
+    assert os.listdir(tmp_path) == ["2"]
+    result = flux_tree.broadcast(payload, **into, min_ranks=3)
+    assert result.error is None
+    assert list(result.failures) == [2]
+    assert "exists: remove it" in result.failures[2]
+    assert [difference(payload, tmp_path / str(r)) for r in (0, 1, 3)] == [""] * 3
+    assert flux_tree.records(result.jobid, handle=handle).failures == result.failures
+
+
+def test_a_job_that_has_lost_a_shell_has_a_result(handle, large, room):
+    """Flux ends it with an exception, but the data is where it should be."""
+    future = flux_tree.broadcast_async(
+        large, room / "{rank}", "chain", handle=handle, on_failure="continue"
+    )
+    wait_until(lambda: any(name.endswith("-2") for name in leftovers(room)))
+    os.kill(shells_of(future.get_jobid().f58)[2], signal.SIGKILL)
+    result = future.get_result()
+    assert result.failures == {2: "its shell has died"}
+    assert [difference(large, room / str(r)) for r in (0, 1, 3)] == [""] * 3
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        ({"transport": "content", "resume": True}, "resume=true: .*use transport=direct"),
+        (
+            {"transport": "content", "digest": "sha256:" + "0" * 64},
+            "digest=.*use transport=direct",
+        ),
         ({"nodes": 5}, "nodes 5: the instance has 4"),
         ({"nodes": 0}, "nodes 0: must be at least 1"),
         ({"nodes": 2, "ranks": 3}, "ranks 3: .* nodes is 2"),

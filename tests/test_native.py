@@ -18,6 +18,7 @@ THREADED = [
     "test_peer",
     "test_hostile",
     "test_replay",
+    "test_again",
     "test_crowd",
     "test_repair",
 ]

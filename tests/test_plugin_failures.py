@@ -19,7 +19,10 @@ pytestmark = pytest.mark.flux
 SIZE = 4
 #: Seconds until a shell that is stopped counts as hung.
 TIMEOUT = 2
+PLUGIN = PACKAGE / "_plugin.abi3.so"
 HOST = os.uname().nodename
+#: A task that leaves a trace where the copies are.
+TOUCH = ("sh", "-c", "cd $ROOM && touch started-$FLUX_TASK_RANK")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,8 @@ def room(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def environment(uri, monkeypatch):
+def environment(uri, monkeypatch, tmp_path):
+    monkeypatch.setenv("ROOM", str(tmp_path))
     monkeypatch.setenv("FLUX_URI", uri)
     monkeypatch.setenv("FLUX_SHELL_RC_PATH", str(PACKAGE / "shell"))
 
@@ -107,6 +111,11 @@ def attach(job, stopped=None):
     return done
 
 
+def started(room):
+    """Return the tasks that have left a trace."""
+    return sorted(int(path.name.partition("-")[2]) for path in room.glob("started-*"))
+
+
 def have_it(large, room, ranks):
     for rank in range(SIZE):
         if rank in ranks:
@@ -123,7 +132,7 @@ def have_it(large, room, ranks):
     [(signal.SIGKILL, "its shell has died"), (signal.SIGSTOP, "hung: nothing was heard of it")],
 )
 def test_the_others_go_on_without_a_shell_that_is_gone(large, room, number, text):
-    job = submit(large, room, "echo", "started", on_failure="continue")
+    job = submit(large, room, *TOUCH, on_failure="continue")
     pid = signal_midway(job, room, 1, number)
     done = attach(job, stopped=pid if number == signal.SIGSTOP else None)
     document = report(job)
@@ -132,19 +141,36 @@ def test_the_others_go_on_without_a_shell_that_is_gone(large, room, number, text
     assert text in record(document, 1)["text"]
     have_it(large, room, {0, 2, 3})
     assert all(name.endswith("-1") for name in leftovers(room))  # of the one that is gone
-    # Flux starts all tasks or none
-    assert done.stdout == ""
-    assert f"rank 1 ({HOST}) goes without the data: {text}" in done.stderr
+    assert started(room) == []
+    assert f"rank 1 ({HOST}) is given up: {text}" in done.stderr
     (note,) = notes(job)
     assert note.startswith(f"rank 1 ({HOST}): {text}")
-    assert "3 of 4 nodes have the data, but Flux starts no task without this shell" in note
+    assert note.endswith(
+        "; 3 of 4 nodes have the data, but Flux starts no job without one of its shells"
+    )
+
+
+def test_a_shell_that_dies_before_it_has_said_hello(large, room, tmp_path_factory, monkeypatch):
+    """Nobody waits for it until the time limit."""
+    folder = tmp_path_factory.mktemp("rc")
+    text = f'if shell.info.rank ~= 2 then plugin.load {{ file = "{PLUGIN}" }} end\n'
+    (folder / "partial.lua").write_text(text)
+    monkeypatch.setenv("FLUX_SHELL_RC_PATH", str(folder))
+    job = submit(large, room, "sleep", "60", on_failure="continue", timeout=60)
+    flux("job", "wait-event", "-p", "exec", job, "shell.init")
+    os.kill(shells_of(job)[2], signal.SIGKILL)
+    attach(job)
+    assert report(job)["failed"] == [2]
+    have_it(large, room, {0, 1, 3})
 
 
 def test_two_that_fail_in_different_ways(large, room):
     (room / "3").write_text("mine")
-    job = submit(large, room, on_failure="continue", min_ranks=2)
+    job = submit(large, room, *TOUCH, on_failure="continue", min_ranks=2)
     signal_midway(job, room, 1, signal.SIGKILL)
     attach(job)
+    # those of rank 3, which failed at once, have waited for the others
+    assert started(room) == []
     document = report(job)
     assert document["ok"]
     assert document["failed"] == [1, 3]
@@ -155,8 +181,8 @@ def test_two_that_fail_in_different_ways(large, room):
 
 def test_too_few_are_left(large, room):
     (room / "3").write_text("mine")
-    job = submit(large, room, "echo", "started", on_failure="continue", min_ranks=SIZE)
-    done = attach(job)
+    job = submit(large, room, *TOUCH, on_failure="continue", min_ranks=SIZE)
+    attach(job)
     document = report(job)
     assert not document["ok"]
     assert document["error"]["rank"] == 3
@@ -164,17 +190,15 @@ def test_too_few_are_left(large, room):
     (note,) = notes(job)
     assert note.startswith(f"rank 3 ({HOST}): destination {room}/3: exists")
     assert note.endswith("; 3 ranks are left to get the data, and min-ranks is 4")
-    assert "started" not in done.stdout
-    # nobody has renamed
+    # nobody has renamed, no task has started
     assert [p.name for p in room.iterdir()] == ["3"]
 
 
 def test_just_enough_are_left(large, room):
     (room / "3").write_text("mine")
-    job = submit(large, room, "echo", "started", on_failure="continue", min_ranks=SIZE - 1)
-    done = attach(job)
-    assert done.returncode == 0
-    assert done.stdout.split() == ["started"] * SIZE
+    job = submit(large, room, *TOUCH, on_failure="continue", min_ranks=SIZE - 1)
+    assert attach(job).returncode == 0
+    assert started(room) == list(range(SIZE))
     assert report(job)["failed"] == [3]
 
 
@@ -269,6 +293,53 @@ def test_the_first_shell_dies(large, room, on_failure):
     assert any("shell rank 0" in text for text in notes(job))
     assert all(name.endswith("-0") for name in leftovers(room))
     have_it(large, room, set())
+
+
+# ---- what is there already, and what must come
+
+
+def test_a_run_after_one_that_failed_fetches_the_rest(large, room):
+    job = submit(large, room, resume="true")
+    wait_until(lambda: len(leftovers(room)) == SIZE)
+    os.kill(shells_of(job)[3], signal.SIGKILL)
+    attach(job)
+    have_it(large, room, set())
+    job = submit(large, room, resume="true")
+    assert attach(job).returncode == 0
+    have_it(large, room, set(range(SIZE)))
+    document = report(job)
+    size = large.stat().st_size
+    for rank in range(1, SIZE):
+        values = record(document, rank)
+        assert values["bytes_kept"] + values["bytes_in"] == size
+    assert sum(record(document, rank)["bytes_kept"] for rank in range(1, SIZE)) > 0
+    assert leftovers(room) == []
+    # and again: what is right is left as it is
+    job = submit(large, room, resume="true", digest=f"sha256:{digest_of(large)}", fsync="true")
+    assert attach(job).returncode == 0
+    assert [record(report(job), rank)["bytes_in"] for rank in range(1, SIZE)] == [0] * (SIZE - 1)
+
+
+def digest_of(path):
+    return subprocess.run(
+        ["sha256sum", path], capture_output=True, text=True, check=True
+    ).stdout.split()[0]
+
+
+def test_what_is_not_what_was_published_gets_nowhere(large, room):
+    job = submit(large, room, digest=f"sha256:{digest_of(Path(__file__))}")
+    assert attach(job).returncode != 0
+    (note,) = notes(job)
+    assert "sha256" in note
+    assert list(room.iterdir()) == []
+
+
+def test_a_digest_is_of_one_file(room, tmp_path_factory):
+    top = make_payload(tmp_path_factory.mktemp("many") / "payload")
+    job = submit(top, room, digest="sha256:" + "0" * 64)
+    attach(job)
+    (note,) = notes(job)
+    assert note == f"option tree-bcast.digest: is of one file, and {top} is none: leave it out"
 
 
 # ---- secrets

@@ -143,6 +143,8 @@ def explain(result: Result, network: Network | None = None) -> Explanation:
             prediction = None if network is None else _predict(result, network)
         except UsageError as exc:  # of what nobody has asked for: the rest is of use without it
             network, note = None, str(exc)
+    if result.records["bytes_kept"].any():
+        prediction, note = None, "part of the data was there before"
     parts = time_parts(result)
     return Explanation(result, prediction, note, parts, slow_ranks(result, parts, network))
 

@@ -45,8 +45,8 @@ def main(args: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        return _end("interrupted", EXIT_INTERRUPTED)
+    except KeyboardInterrupt as exc:
+        return _end(f"interrupted; {exc}" if str(exc) else "interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:  # who read our output has gone, and does not want to hear of it
         _drop_output()
         return EXIT_PIPE
@@ -63,6 +63,11 @@ def _fail(exc: Exception) -> int:
         import traceback
 
         traceback.print_exc()
+    if isinstance(exc, FluxTreeError) and len(exc.failures) > 1:
+        from .._table import failure_lines
+
+        for line in failure_lines(exc.failures):
+            _end(line, exc.exit_code)
     if isinstance(exc, FluxTreeError):
         return _end(f"error: {exc}", exc.exit_code)
     if isinstance(exc, MemoryError):

@@ -129,7 +129,32 @@ _TRANSFER = (
         type=SECONDS,
         default="60s",
         show_default=True,
-        help="Give up after so long without progress.",
+        help="Give up after so long without progress, or a sign of life of a rank.",
+    ),
+    click.option(
+        "--on-failure",
+        type=click.Choice(("abort", "continue")),
+        default="abort",
+        show_default=True,
+        help="continue: a rank that fails, dies or hangs is left out, the others go on.",
+    ),
+    click.option(
+        "--min-ranks",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help="With continue: fail if fewer of the ranks that keep the data can get it."
+        "  [default: 1]",
+    ),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Fetch only what is not there: of an interrupted run with --resume, or at DEST.",
+    ),
+    click.option("--fsync", is_flag=True, help="Have it on disk before the end."),
+    click.option(
+        "--digest",
+        metavar="sha256:HEX",
+        help="What SOURCE, one file, must come to, as published.",
     ),
     click.option(
         "--workers",

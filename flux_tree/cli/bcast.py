@@ -89,7 +89,8 @@ def command(
     Inside an instance of Flux (FLUX_URI is set) the ranks are its nodes: a job does it. Elsewhere
     they are processes on this machine, so DEST needs {rank} in it, which stands for the number of
     the rank. As in cp, a DEST that is a directory receives SOURCE under its own name, anything
-    else is the new name. Either every rank has all of it at the end, or none has.
+    else is the new name. Either every rank has all of it at the end, or none has; with
+    --on-failure continue, all those that did not fail, and standard error says who did, and why.
 
     \b
     Columns; times are seconds since the broadcast began:
@@ -103,19 +104,21 @@ def command(
       WAIT/s     how long there was nothing to receive: the parents were slower
       DISK/s     time in file system calls, all threads added up
     limit: the least time that any plan needs, as every rank has to take in all of the data
-    through its one network interface: bytes / bandwidth.
+    through its one network interface: bytes / bandwidth. With --resume, all that it lacks.
 
     \b
     Examples:
       flux-tree bcast model /tmp/copy-{rank}
       flux-tree bcast model.bin /tmp/copy-{rank} --ranks 16 --strategy chain --plot times.png
       flux-tree bcast data /tmp/copy-{rank} --strategy kary:2 --members 4-7 --security none
+      flux-tree bcast model /tmp/copy-{rank} --on-failure continue --min-ranks 6
+      flux-tree bcast model.bin /tmp/copy-{rank} --resume --fsync
       flux-tree bcast model /tmp/copy-{rank} --json | jq .summary.slowest_s
       flux alloc -N16 flux-tree bcast model /tmp/model --bandwidth 25Gbit/s
       flux alloc -N64 flux-tree bcast model /tmp/model --strategy auto --racks '^(r[0-9]+)'
       flux-tree bcast -N8 --archive main --transport content /tmp/data
     """
-    from ._result import say_result
+    from ._result import say_failures, say_result
 
     if options["archive"] is not None and dest is None:
         source, dest = "", source
@@ -132,6 +135,7 @@ def command(
     elif not quiet:
         say()
         say_result(result)
+    say_failures(result)
     if plot is not None:
         _plot(result, plot, quiet, as_json)
 

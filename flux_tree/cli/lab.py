@@ -136,7 +136,7 @@ def bcast(
     from .._payload import Payload
     from .._table import result_header
     from ..units import parse_idset
-    from ._result import say_result
+    from ._result import say_failures, say_result
 
     if plot is not None:
         from ..plot import check_picture
@@ -155,6 +155,7 @@ def bcast(
     elif not quiet:
         say(f"{result_header(result)}\n")
         say_result(result, [("machine", *_used(usage))])
+    say_failures(result)
     if plot is not None:
         result.plot(plot)
         if not quiet:

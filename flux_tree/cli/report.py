@@ -43,7 +43,7 @@ def command(job: str, bandwidth: float | None, plot: str | None, as_json: bool) 
     """
     from .. import Result, records
     from .._table import result_header
-    from ._result import say_result
+    from ._result import say_failures, say_result
 
     if plot is not None:
         from ..plot import check_picture
@@ -58,6 +58,7 @@ def command(job: str, bandwidth: float | None, plot: str | None, as_json: bool) 
     else:
         say(f"{result_header(result)}\n")
         say_result(result)
+    say_failures(result)
     if plot is not None:
         result.plot(plot)
         say(f"picture in {plot}", err=as_json)

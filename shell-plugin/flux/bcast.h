@@ -11,7 +11,7 @@
  *   start     ranks of earlier phases are complete
  *   publish   everybody has everything: rename
  *   finish    everybody is done
- *   drop      the others go on without this one
+ *   drop      the others go on without this one: clean up, and wait with them
  *   abort     it failed: clean up
  * and it reports its state: running, sealed, published, failed; in between it
  * says that it is alive.
@@ -86,7 +86,5 @@ void client_destroy (struct client *c);
 int client_begin (struct client *c, struct fault *f);
 /* Run the reactor until it is over: -1 if it has failed, or was ended. */
 int client_run (struct client *c);
-/* The others go on without this rank. */
-bool client_is_dropped (struct client *c);
 
 #endif

@@ -59,6 +59,22 @@ static void give_up (struct client *c, const char *text)
     flux_reactor_stop (c->b->r);
 }
 
+/* It neither gets nor serves anything any more, and leaves nothing behind. */
+static void stop_part (struct client *c)
+{
+    errand_destroy (c->errand);
+    c->errand = NULL;
+    flux_watcher_destroy (c->node_w);
+    c->node_w = NULL;
+    node_destroy (c->node);
+    c->node = NULL;
+    fetch_destroy (c->fetch);
+    c->fetch = NULL;
+    if (c->listen_fd >= 0)
+        close (c->listen_fd);
+    c->listen_fd = -1;
+}
+
 static void obey (struct client *c, const char *event, json_t *o)
 {
     struct fault f = { .rank = c->b->rank };
@@ -66,10 +82,9 @@ static void obey (struct client *c, const char *event, json_t *o)
 
     shell_trace ("%s", event);
     c->silent = 0;
-    if (!strcmp (event, "welcome")) {
-        c->welcome = true;
+    c->welcome = true;
+    if (!strcmp (event, "welcome"))
         shell_debug ("the first shell answered after %.3f s", (clock_ns () - c->hello_ns) / 1e9);
-    }
     else if (!strcmp (event, "setup")) {
         rc = client_setup (c, o, &f);
         bcast_forget (json_object_get (o, "key"));
@@ -84,7 +99,7 @@ static void obey (struct client *c, const char *event, json_t *o)
     }
     else if (!strcmp (event, "drop")) {
         c->dropped = true;
-        flux_reactor_stop (c->b->r);
+        stop_part (c);
     }
     else if (!strcmp (event, "abort")) {
         c->aborted = true;
@@ -147,7 +162,7 @@ static void tick_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *ar
                   c->b->options->timeout);
         give_up (c, text);
     }
-    else if (c->welcome && is_alive (c)) {
+    else if (c->welcome && !c->dropped && is_alive (c)) {
         o = json_pack ("{s:i}", "rank", c->b->rank);
         flux_future_destroy (bcast_rpc (c->b, "tree-bcast.alive", o, FLUX_RPC_NORESPONSE));
         json_decref (o);
@@ -162,7 +177,7 @@ static void progress_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void
     (void)r;
     (void)w;
     (void)revents;
-    if (bytes != c->told && !c->received && !c->reported) {
+    if (bytes != c->told && !c->received && !c->reported && !c->dropped) {
         c->told = bytes;
         client_report (c, "running");
     }
@@ -212,18 +227,13 @@ int client_begin (struct client *c, struct fault *f)
 int client_run (struct client *c)
 {
     /* others may stop the reactor too */
-    while (!c->finished && !c->dropped && !c->aborted && !c->b->terminated) {
+    while (!c->finished && !c->aborted && !c->b->terminated) {
         if (flux_reactor_run (c->b->r, 0) < 0) {
             fault_set (&c->b->fault, errno, c->b->rank, "the reactor: %s", strerror (errno));
             return -1;
         }
     }
     return c->finished ? 0 : -1;
-}
-
-bool client_is_dropped (struct client *c)
-{
-    return c->dropped;
 }
 
 struct client *client_create (struct bcast *b)
@@ -248,15 +258,10 @@ void client_destroy (struct client *c)
     if (c) {
         int saved_errno = errno;
 
-        errand_destroy (c->errand);
+        stop_part (c);
         flux_watcher_destroy (c->tick_w);
         flux_watcher_destroy (c->progress_w);
-        flux_watcher_destroy (c->node_w);
         flux_future_destroy (c->hello);
-        node_destroy (c->node);
-        fetch_destroy (c->fetch);
-        if (c->listen_fd >= 0)
-            close (c->listen_fd);
         free (c);
         errno = saved_errno;
     }

@@ -50,6 +50,7 @@
 #include <sys/stat.h>
 
 #include "bcast.h"
+#include "conceal.h"
 
 /* How long a shell that has failed waits to be ended with its job, after what
  * the first one may take to write its report, seconds.
@@ -92,16 +93,6 @@ int bcast_silent_max (struct bcast *b)
 void bcast_forget (json_t *text)
 {
     explicit_bzero ((char *)json_string_value (text), json_string_length (text));
-}
-
-/* While it has the key, nobody who debugs, and no core file, shall get it. */
-static int conceal (void)
-{
-    int before = prctl (PR_GET_DUMPABLE);
-
-    if (prctl (PR_SET_DUMPABLE, 0) < 0)
-        shell_warn ("this shell's memory may be dumped: %s", strerror (errno));
-    return before;
 }
 
 static void bcast_destroy (struct bcast *b)
@@ -184,10 +175,12 @@ static void run (struct bcast *b)
 {
     flux_watcher_t *w[2];
     int signals[2] = { SIGTERM, SIGINT };
-    int dumpable = conceal ();
-    bool dropped;
+    int dumpable = prctl (PR_GET_DUMPABLE);
     bool failed;
 
+    /* as long as it has the key */
+    if (conceal () < 0)
+        shell_warn ("this shell's memory may be dumped: %s", strerror (errno));
     for (int i = 0; i < 2; i++) {
         if (!(w[i] = flux_signal_watcher_create (b->r, signals[i], signal_cb, b)))
             shell_die_errno (1, "cannot watch for signals");
@@ -199,7 +192,6 @@ static void run (struct bcast *b)
         server_begin (b->server);
     failed = !b->options || client_begin (b->client, &b->fault) < 0
              || client_run (b->client) < 0;
-    dropped = b->options && client_is_dropped (b->client);
     /* nothing of ours may stay, whatever becomes of this process; and what it
      * holds is not needed while the tasks run
      */
@@ -209,7 +201,7 @@ static void run (struct bcast *b)
     }
     if (b->server && !b->terminated)
         server_end (b->server);
-    else if (failed && (!dropped || b->terminated))
+    else if (failed)
         wait_for_end (b);
     client_destroy (b->client);
     b->client = NULL;

@@ -113,22 +113,20 @@ json_t *record_json_field (json_t *record, const char *name)
     return json_array_get (record, find_field (name));
 }
 
-int record_json_fail (json_t **record, const struct fault *f)
+int record_json_fail (json_t *record, const struct fault *f)
 {
-    if (!*record && !(*record = record_json_empty (f->rank)))
-        return -1;
-    if (json_array_set_new (*record, find_field ("state"), json_integer (RECORD_FAILED)) < 0
-        || json_array_set_new (*record, find_field ("kind"), json_integer (f->kind)) < 0
-        || json_array_set_new (*record, find_field ("errnum"), json_integer (f->errnum)) < 0
-        || json_array_set_new (*record, find_field ("text"), record_text (f->text)) < 0)
+    if (json_array_set_new (record, find_field ("state"), json_integer (RECORD_FAILED)) < 0
+        || json_array_set_new (record, find_field ("kind"), json_integer (f->kind)) < 0
+        || json_array_set_new (record, find_field ("errnum"), json_integer (f->errnum)) < 0
+        || json_array_set_new (record, find_field ("text"), record_text (f->text)) < 0)
         return -1;
     return 0;
 }
 
-json_t *record_json_empty (int rank)
+json_t *record_json_empty (int rank, int deliver)
 {
     struct record r;
 
-    record_init (&r, rank, 0);
+    record_init (&r, rank, deliver);
     return record_to_json (&r, 0);
 }

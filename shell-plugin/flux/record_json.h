@@ -19,10 +19,10 @@ json_t *record_to_json (const struct record *r, int stripes);
 json_t *record_text (const char *text);
 
 /* Of a rank that has said nothing. */
-json_t *record_json_empty (int rank);
+json_t *record_json_empty (int rank, int deliver);
 /* One of the values, by the name of its field. */
 json_t *record_json_field (json_t *record, const char *name);
-/* What a rank last said, or NULL, becomes the record of one that has failed. */
-int record_json_fail (json_t **record, const struct fault *f);
+/* It becomes the record of a rank that has failed. */
+int record_json_fail (json_t *record, const struct fault *f);
 
 #endif

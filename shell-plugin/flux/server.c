@@ -167,10 +167,18 @@ static void end_job (struct server *s, const struct fault *f)
     shell_die (1, "%s", json_string_value (text));
 }
 
-/* Flux starts the tasks of all shells together, or of none. */
-static void check_all_come (struct server *s)
+int server_lost_rank (struct server *s)
 {
-    struct fault f;
+    for (int i = 0; i < s->b->size; i++) {
+        if (s->peers[i].gone)
+            return i;
+    }
+    return -1;
+}
+
+/* The data is in place, but Flux does not go on. */
+static void explain_end (struct server *s, int rank, struct fault *f)
+{
     int with = 0;
     int of = 0;
 
@@ -178,23 +186,21 @@ static void check_all_come (struct server *s)
         of += s->plan->deliver[i] != 0;
         with += s->plan->deliver[i] && s->peers[i].state == PUBLISHED;
     }
-    for (int i = 0; i < s->b->size; i++) {
-        if (s->peers[i].gone) {
-            fault_set (&f,
-                       ECONNRESET,
-                       i,
-                       "%.300s; %d of %d nodes have the data, but Flux starts no task without"
-                       " this shell",
-                       s->peers[i].reason ? s->peers[i].reason : "gone",
-                       with,
-                       of);
-            end_job (s, &f);
-        }
-    }
+    fault_set (f,
+               ECONNRESET,
+               rank,
+               "%.300s; %d of %d nodes have the data, but Flux starts no job without one of its"
+               " shells",
+               s->peers[rank].fault->text,
+               with,
+               of);
 }
 
 void server_end (struct server *s)
 {
+    struct fault f;
+    int lost;
+
     if (s->stage != DONE && s->stage != FAILED) {
         s->stage = FAILED;
         s->fault = s->b->fault;
@@ -212,7 +218,10 @@ void server_end (struct server *s)
     s->ended = true;
     if (s->stage == FAILED)
         end_job (s, &s->fault);
-    check_all_come (s);
+    if ((lost = server_lost_rank (s)) >= 0) {
+        explain_end (s, lost, &f);
+        end_job (s, &f);
+    }
     if (s->b->options->go_on && s->b->size > 1)
         set_critical_ranks (s, s->b->size - 1);
 }
@@ -227,7 +236,7 @@ void server_destroy (struct server *s)
             flux_msg_decref (s->peers[i].hello);
             free (s->peers[i].address);
             free (s->peers[i].host);
-            free (s->peers[i].reason);
+            free (s->peers[i].fault);
             json_decref (s->peers[i].record);
         }
         free (s->peers);

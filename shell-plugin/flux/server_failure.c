@@ -82,7 +82,7 @@ static void drop (struct server *s, const struct fault *f)
     struct peer *p = &s->peers[f->rank];
     json_t *text = record_text (f->text);
 
-    shell_warn ("rank %d (%s) goes without the data: %s",
+    shell_warn ("rank %d (%s) is given up: %s",
                 f->rank,
                 server_host (s, f->rank),
                 json_string_value (text));
@@ -96,6 +96,13 @@ static void drop (struct server *s, const struct fault *f)
     }
 }
 
+static void set_fault (struct peer *p, const struct fault *f)
+{
+    if (!(p->fault = malloc (sizeof (*f))))
+        shell_die (1, "out of memory");
+    *p->fault = *f;
+}
+
 void server_fail_rank (struct server *s, const struct fault *f)
 {
     struct peer *p = &s->peers[f->rank];
@@ -103,9 +110,7 @@ void server_fail_rank (struct server *s, const struct fault *f)
     if (s->stage == DONE || p->state == BROKEN)
         return;
     p->state = BROKEN;
-    p->reason = strdup (f->text);
-    if (!p->reason || record_json_fail (&p->record, f) < 0)
-        shell_warn ("rank %d: out of memory", f->rank);
+    set_fault (p, f);
     if (s->b->options->go_on && f->rank > 0 && s->stage != FAILED)
         drop (s, f);
     else
@@ -123,8 +128,8 @@ void server_lost (struct server *s, int rank)
     p->gone = true;
     fault_set (&f, ECONNRESET, rank, "its shell has died");
     server_fail_rank (s, &f);
-    if (!p->reason)
-        p->reason = strdup (f.text);
+    if (!p->fault)
+        set_fault (p, &f);
     if (s->stage == FAILED) {
         /* whatever else fails, fails because of that */
         if (!s->lost && !s->b->options->go_on)
@@ -187,8 +192,7 @@ static void tick_cb (flux_reactor_t *r, flux_watcher_t *w, int revents, void *ar
     for (int i = 0; i < s->b->size; i++) {
         struct peer *p = &s->peers[i];
 
-        if (p->state != BROKEN)
-            server_tell_event (s, i, "alive");
+        server_tell_event (s, i, "alive");
         if (s->stage == RUNNING && server_is_active (s, i) && p->state != PUBLISHED
             && ++p->silent > bcast_silent_max (s->b)) {
             struct fault f = { 0 };

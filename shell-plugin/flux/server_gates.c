@@ -27,7 +27,8 @@ void server_advance (struct server *s)
     if (published) {
         s->stage = DONE;
         server_begin_report (s);
-        server_tell_all (s, "finish");
+        /* tasks begin as soon as their shell has finished */
+        server_tell_all (s, server_lost_rank (s) < 0 ? "finish" : "abort");
         return;
     }
     if (sealed && !s->publishing) {

@@ -18,11 +18,11 @@ struct peer {
     char *host;
     enum peer_state state;
     bool started;
-    bool gone;            /* its shell will not come to where tasks start */
+    bool gone;            /* its shell will start no tasks */
     int silent;           /* ticks since something was heard of it */
     uint64_t bytes_in;
     json_t *record;       /* as it last said */
-    char *reason;         /* why it is broken */
+    struct fault *fault;  /* why it is broken, or gone */
 };
 
 struct server {
@@ -60,6 +60,11 @@ const char *server_host (struct server *s, int rank);
 
 /* server_messages.c: what others ask, or say. */
 int server_register (struct server *s);
+
+/* A rank whose shell is gone, or -1: Flux ends a job that has lost a shell before
+ * all tasks have started.
+ */
+int server_lost_rank (struct server *s);
 
 /* server_setup.c: once all are here, and what travels is known: who gets it
  * from whom.

@@ -56,6 +56,8 @@ static void hello_cb (flux_t *h, flux_msg_handler_t *mh, const flux_msg_t *msg, 
     /* who comes too late has nothing to wait for */
     if (p->state == BROKEN || s->aborted) {
         server_tell_event (s, rank, s->aborted ? "abort" : "drop");
+        if (s->stage == DONE)
+            server_tell_event (s, rank, "finish");
         return;
     }
     p->state = HERE;

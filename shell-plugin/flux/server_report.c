@@ -24,10 +24,15 @@ static json_t *make_records (struct server *s)
 {
     json_t *records = json_array ();
 
-    for (int i = 0; i < s->b->size; i++)
-        json_array_append_new (records,
-                               s->peers[i].record ? json_incref (s->peers[i].record)
-                                                  : record_json_empty (i));
+    for (int i = 0; i < s->b->size; i++) {
+        const struct peer *p = &s->peers[i];
+        json_t *record = p->record ? json_incref (p->record)
+                                   : record_json_empty (i, s->plan && s->plan->deliver[i]);
+
+        if (p->state == BROKEN && record_json_fail (record, p->fault) < 0)
+            shell_warn ("the report does not say why rank %d failed: out of memory", i);
+        json_array_append_new (records, record);
+    }
     return records;
 }
 

@@ -175,7 +175,7 @@ static int check_enough (struct server *s, struct fault *f)
                           keep);
     for (int i = 0; i < s->b->size; i++) {
         if (is_dropped (s, i)) {
-            fault_set (f, ECONNRESET, i, "%s", s->peers[i].reason ? s->peers[i].reason : "gone");
+            *f = *s->peers[i].fault;
             return server_has_enough (s, f) ? 0 : -1;
         }
     }

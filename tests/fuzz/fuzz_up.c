@@ -77,7 +77,9 @@ static void check_up (const struct up *u)
     holds (u->nasked >= 0 && u->nasked <= WIRE_WINDOW_MAX);
     holds (u->state != UP_IDLE || (u->nasked == 0 && !u->fill_slot && u->conn.fd < 0));
     holds (u->fill_have <= u->fill_length);
-    holds (!u->filling || u->fill_length <= CHUNK_SIZE_MAX);
+    if (u->filling)
+        holds (u->fill_length
+               == table_length (node->tables[u->fill.space], u->fill.chunk));
     holds (!node->blob || node->blob_size <= MANIFEST_BYTES_MAX);
     holds (!node->received || node->digest_known);
 }

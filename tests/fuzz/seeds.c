@@ -105,6 +105,122 @@ static void save_manifests (const char *dir)
     }
 }
 
+/* A directory in a directory, and a file there: nothing is wrong with them but
+ * what 'spoil' does.
+ */
+static void save_spoiled (const char *name, void (*spoil) (struct manifest *m))
+{
+    const struct entry top = { .type = ENTRY_DIR, .mode = 0755 };
+    const struct entry dir = { .type = ENTRY_DIR, .mode = 0755, .name = 4 };
+    const struct entry file = {
+        .type = ENTRY_FILE, .mode = 0644, .name = 8, .size = 10000, .parent = 1
+    };
+    struct manifest *m = manifest_create ();
+    unsigned char *data;
+    struct fault f;
+    size_t size;
+
+    must (m);
+    m->chunk_size = FUZZ_CHUNK;
+    must (manifest_add_string (m, "top", 3) == 0
+          && manifest_add_string (m, "dir", 3) == 4
+          && manifest_add_string (m, "abc", 3) == 8
+          && manifest_add_entry (m, &top) == 0
+          && manifest_add_entry (m, &dir) == 1
+          && manifest_add_entry (m, &file) == 2);
+    must (manifest_add_segment (m, 2, 0, 1000) == 0
+          && manifest_add_segment (m, 2, 5000, 1000) == 0);
+    spoil (m);
+    must ((data = manifest_encode (m, &size, &f)));
+    save ("manifest", name, data, size);
+    node_free (data);
+    manifest_destroy (m);
+}
+
+static void spoil_nothing (struct manifest *m)
+{
+    (void)m;
+}
+
+static void name_up (struct manifest *m)
+{
+    strcpy (m->strings + 8, "..");
+}
+
+static void name_same (struct manifest *m)
+{
+    strcpy (m->strings + 8, ".");
+}
+
+static void name_path (struct manifest *m)
+{
+    strcpy (m->strings + 8, "/x");
+}
+
+static void name_nothing (struct manifest *m)
+{
+    strcpy (m->strings + 8, "");
+}
+
+static void name_top_up (struct manifest *m)
+{
+    strcpy (m->strings, "..");
+}
+
+static void be_own_parent (struct manifest *m)
+{
+    m->entries[1].parent = 1;
+}
+
+static void be_in_file (struct manifest *m)
+{
+    m->entries[1].type = ENTRY_FILE;
+}
+
+static void be_setuid (struct manifest *m)
+{
+    m->entries[2].mode = 04755;
+}
+
+static void overlap (struct manifest *m)
+{
+    m->segments[1].file_offset = 999;
+}
+
+static void go_beyond (struct manifest *m)
+{
+    m->segments[1].file_offset = 9001;
+}
+
+static void add_up_wrong (struct manifest *m)
+{
+    m->bytes--;
+}
+
+static void save_all_spoiled (void)
+{
+    static const struct {
+        const char *name;
+        void (*spoil) (struct manifest *m);
+    } all[] = {
+        { "good", spoil_nothing },
+        { "up", name_up },
+        { "same", name_same },
+        { "path", name_path },
+        { "nothing", name_nothing },
+        { "top-up", name_top_up },
+        { "own", be_own_parent },
+        { "in-file", be_in_file },
+        { "setuid", be_setuid },
+        { "overlap", overlap },
+        { "beyond", go_beyond },
+        { "sum", add_up_wrong },
+    };
+
+    for (size_t i = 0; i < sizeof (all) / sizeof (all[0]); i++)
+        save_spoiled (all[i].name, all[i].spoil);
+}
+
 static void save_messages (void)
 {
     struct wire_msg all[] = {
@@ -158,14 +274,17 @@ static uint32_t length_at (uint64_t bytes, uint64_t at)
     return bytes - at < FUZZ_CHUNK ? bytes - at : FUZZ_CHUNK;
 }
 
-/* What a parent says that has the manifest and all of the payload. */
+/* What a parent says that has the manifest and all of the payload; of the first
+ * chunk, 'longer' bytes too many.
+ */
 static void save_parent (const char *name,
+                         uint32_t longer,
                          int options,
                          const unsigned char *manifest,
                          size_t size)
 {
     struct stream s = { .data = { options }, .size = 1 };
-    unsigned char chunk[FUZZ_CHUNK];
+    unsigned char chunk[FUZZ_CHUNK + 1];
     unsigned char sums[FUZZ_CHUNK];
     size_t nsums = 0;
     struct node_summary sm;
@@ -202,7 +321,7 @@ static void save_parent (const char *name,
                   SPACE_PAYLOAD,
                   at / FUZZ_CHUNK,
                   chunk,
-                  length_at (sm.bytes, at));
+                  length_at (sm.bytes, at) + (at == 0 ? longer : 0));
     put_msg (&s, (struct wire_msg){ .type = WIRE_DIGEST });
     put_msg (&s, (struct wire_msg){ .type = WIRE_REFUSE, .refuse = { EPERM, "no" } });
     save_stream ("up", path ("%s-%d", name, options), &s);
@@ -220,7 +339,8 @@ static void save_parents (const char *dir)
         must ((data = node_scan (path ("%s/%s", dir, names[i]), &size, &f)));
         must (node_set_chunk_size (data, size, FUZZ_CHUNK, &f) == 0);
         for (int options = 0; options < 4; options++)
-            save_parent (names[i], options, data, size);
+            save_parent (names[i], 0, options, data, size);
+        save_parent (path ("%s-long", names[i]), 1, FUZZ_UP_HONEST, data, size);
         node_free (data);
     }
 }
@@ -228,6 +348,7 @@ static void save_parents (const char *dir)
 static void save_all (const char *dir)
 {
     save_manifests (dir);
+    save_all_spoiled ();
     save_messages ();
     save_children ();
     save_parents (dir);

@@ -108,7 +108,9 @@ static void test_bad_child (const char *dir)
         { .type = WIRE_GET, .get = { 1, 10 } },
         { .type = WIRE_GET, .get = { 1, UINT64_MAX } },
         { .type = WIRE_GET, .get = { 0, 1ULL << 48 } },
-        { .type = WIRE_GET, .get = { 2, 0 } },
+        { .type = WIRE_GET, .get = { SPACE_SUMS, 0 } }, /* only to resume */
+        { .type = WIRE_GET, .get = { SPACE_COUNT, 0 } },
+        { .type = WIRE_GET, .get = { UINT8_MAX, UINT64_MAX } },
         { .type = WIRE_HELLO },
         { .type = WIRE_DIGEST },
         { .type = WIRE_DATA, .data = { 1, UINT32_MAX, 0, { 0, 0 } } },
@@ -426,6 +428,7 @@ static void test_slow_parent (const char *dir)
             struct pollfd fd = { .fd = node_fd (c->nodes[2]), .events = POLLIN };
 
             ok (poll (&fd, 1, 3000) == 0);
+            cluster_end_all (c);
             ok (c->records[2].moves == 0 && c->records[2].parents[0] == 1);
         }
         else {
