@@ -10,9 +10,14 @@ import pytest
 from faults import job, lab, local
 from faults.schedule import KINDS, MOMENTS, Fault, Schedule
 
-LOCAL = (3, 5)
-LAB = (16, 22)
-JOBS = (4, 7)
+#: Such as take about a second, or hang no longer than their time limit of 4 or 5 s; in Flux, all
+#: of these.
+LOCAL = (
+    *(3, 20, 24, 25, 46, 49, 51, 104, 117, 125, 145, 148, 153, 163),
+    *(168, 172, 175, 180, 186, 191, 206, 209, 220, 222, 228, 236),
+)
+LAB = (16, 37, 38, 46)
+JOBS = (7, 27, 28, 30)
 STOPPED = (3, 4, 5, 6, 7)
 
 
@@ -41,7 +46,8 @@ def test_in_the_lab(seed, tmp_path):
 @pytest.mark.flux
 def test_jobs():
     lines = list(job.run_many(iter(JOBS), time.monotonic() + 60))
-    assert [(line.seed, line.complaints) for line in lines] == [(seed, ()) for seed in JOBS]
+    assert [line.seed for line in lines] == list(JOBS)
+    assert [str(line) for line in lines if line.complaints] == []
 
 
 def test_a_seed_is_a_schedule():

@@ -23,10 +23,10 @@ from typing import Any
 import flux_tree
 from flux_tree.lab import Lab
 
+from .line import Line, carry_out
 from .local import run_with
 from .place import place
 from .schedule import JOB_HOSTS, JOB_RATE, Schedule
-from .soak import Line, carry_out
 from .strike import command
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -46,7 +46,8 @@ def run_many(seeds: Iterator[int], end: float) -> Iterator[Line]:
             process.stdin.flush()
             line = _serve(lab, process)
             if line is None:
-                yield Line("job", seed, 0.0, "", "", "none", ("the instance has ended",))
+                why = ("the instance has ended",)
+                yield Line("job", seed, 0.0, "", "", "none", (), why)
                 return
             yield line
         process.stdin.close()
@@ -60,7 +61,7 @@ def _serve(lab: Lab, process: subprocess.Popen[str]) -> Line | None:
         if "link" in asked:
             lab.set_link(*asked["link"])
         else:
-            return Line(**{**asked, "complaints": tuple(asked["complaints"])})
+            return Line(**asked)
     return None
 
 
