@@ -1,5 +1,6 @@
 # make demo: broadcast real data between eight ranks, and show it
 # make test: the tests;  make test-all: those that take long as well
+# make soak: hundreds of broadcasts under faults, as root, for an hour at most
 # make lint: ruff, mypy, C warnings as errors
 # make bench: the benchmarks of this machine
 # make fuzz: a minute for each target of tests/fuzz (README.md there), with clang
@@ -29,6 +30,17 @@ test: $(VENV)/.test
 
 test-all: $(VENV)/.test
 	$(BIN)/pytest -q -m ''
+
+# Each engine has a third of the time. With the same seed it is the same again.
+SOAK_SECONDS ?= 3600
+SOAK_SEED ?= 0
+
+soak: $(VENV)/.test
+	failed=0; \
+	for engine in 'local --count 400 --jobs 2' 'lab --count 80' 'job --count 120'; do \
+	    $(BIN)/python -m tests.faults --seed $(SOAK_SEED) --engine $$engine \
+	        --seconds $$(( $(SOAK_SECONDS) / 3 )) || failed=1; \
+	done; exit $$failed
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

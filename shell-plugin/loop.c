@@ -151,6 +151,19 @@ static void bury (struct loop *l)
     }
 }
 
+/* Said after each connection: with a slow disk, or a busy processor, to see to
+ * all of them once may take longer than whoever hangs is waited for.
+ */
+static void be_alive (struct loop *l)
+{
+    int64_t now = clock_ns ();
+
+    if (now - atomic_load (&l->alive_ns) < TICK_MS * 1000000LL)
+        return;
+    atomic_store (&l->alive_ns, now);
+    node_report_alive (l->node);
+}
+
 static void pump_all (struct loop *l)
 {
     empty_inbox (l);
@@ -158,17 +171,17 @@ static void pump_all (struct loop *l)
         up_pump (u);
         if (u->scout)
             up_pump (u->scout);
+        be_alive (l);
     }
     for (struct down *d = l->downs; d; d = d->next) {
         if (!d->dead)
             down_pump (d);
+        be_alive (l);
     }
 }
 
 static void tick (struct loop *l, int64_t now)
 {
-    atomic_store (&l->alive_ns, now);
-    node_report_alive (l->node);
     for (struct up **p = &l->ups; *p; p = &(*p)->next) {
         up_tick (*p);
         up_scout (p, now);
@@ -230,7 +243,9 @@ static void *loop_run (void *arg)
         for (int i = 0; i < n; i++) {
             struct handler *h = events[i].data.ptr;
             h->ready (h, events[i].events);
+            be_alive (l);
         }
+        be_alive (l);
         if (l->again) {
             l->again = false;
             pump_all (l);

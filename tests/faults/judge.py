@@ -8,7 +8,7 @@ from typing import Any
 
 from flux_tree.errors import BroadcastError, DestinationError, FluxTreeError
 
-from .schedule import SEALED, Fault, Schedule
+from .schedule import Fault, Schedule
 
 #: What a rank that fails says of a fault of its own.
 REASONS = {
@@ -42,6 +42,8 @@ class Outcome:
         What was written to standard error.
     missed : list of Fault
         Those whose moment never came.
+    sealed : set of int
+        Ranks that had all of it, checked, or may have had.
     copies : dict of int to str
         As of `Place.look`.
     temporaries, others : list of str
@@ -56,6 +58,7 @@ class Outcome:
     alive: list[int]
     stderr: str
     missed: list[Fault] = field(default_factory=list)
+    sealed: set[int] = field(default_factory=set)
     copies: dict[int, str] = field(default_factory=dict)
     temporaries: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -88,8 +91,9 @@ class Judge:
         cut_off = any(f.kind == "link" and 0 in f.ranks for f in good)
         self.excused = self.everybody if cut_off else self.harmed
         self.have = {r for r, c in outcome.copies.items() if c == "right"}
-        #: a fault may come while ranks rename, which nobody can take back
-        self.renaming = any(f.at == SEALED for f in good)
+        #: who is harmed while all rename has everything: nobody can take that back
+        all_or_any = all if schedule.on_failure == "abort" else any
+        self.renaming = all_or_any(rank in outcome.sealed for rank in self.harmed)
         self._always()
         if outcome.error is None:
             self._ended_well()
@@ -160,15 +164,14 @@ class Judge:
         failed = set(self.outcome.failures)
         self.need(isinstance(error, FluxTreeError), f"it raised {error!r}")
         self.need(
-            isinstance(error, (BroadcastError, DestinationError)), f"{type(error).__name__}: {error}"
+            isinstance(error, (BroadcastError, DestinationError)),
+            f"{type(error).__name__}: {error}",
         )
         if not self.harmed:
             self.need(False, f"nobody was harmed, but: {error}")
             return
         self.need("\n" not in str(error), f"more than one line: {error}")
-        self.need(
-            self._names_one(error), f"it names none of {sorted(self.excused)}: {error}"
-        )
+        self.need(self._names_one(error), f"it names none of {sorted(self.excused)}: {error}")
         if self.schedule.on_failure == "continue" and 0 not in self.harmed:
             enough = self.schedule.min_ranks or 1
             self.need(

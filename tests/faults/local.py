@@ -19,7 +19,7 @@ import flux_tree
 from .judge import Outcome, judge, judge_resumed
 from .place import Place, place
 from .schedule import Schedule
-from .strike import EngineProcesses, Striker
+from .strike import EngineProcesses, Processes, Striker
 
 #: What carries a broadcast out: as `flux_tree.broadcast`.
 Broadcast = Callable[..., Any]
@@ -54,12 +54,34 @@ def run_with(
     schedule: Schedule,
     where: Place,
     set_link: Callable[[int, bool], None] | None = None,
+    processes: Callable[[], Processes] = EngineProcesses,
 ) -> tuple[Outcome, list[str]]:
-    """Carry a schedule out with an engine, and go on after it, if it may be resumed."""
-    outcome = once(send, schedule, where, set_link)
+    """Carry a schedule out with an engine, and go on after it, if it may be resumed.
+
+    Parameters
+    ----------
+    send : callable
+        As `flux_tree.broadcast`, with the engine and the number of ranks settled.
+    schedule, where
+        What, and where.
+    set_link : callable, optional
+        Takes a rank's cable out (False), or plugs it in again.
+    processes : callable
+        Called before each broadcast.
+
+    Returns
+    -------
+    outcome, complaints
+        As of `run`.
+    """
+    outcome = once(send, schedule, where, set_link, processes())
     complaints = judge(schedule, outcome)
     if schedule.resume and not complaints:
-        complaints = resume(send, schedule, where, outcome, set_link)
+        for fault in outcome.struck:
+            if fault.kind == "link" and not fault.seconds and set_link is not None:
+                for rank in fault.ranks:
+                    set_link(rank, True)
+        complaints = resume(send, schedule, where, outcome, processes())
     return outcome, complaints
 
 
@@ -68,17 +90,13 @@ def resume(
     schedule: Schedule,
     where: Place,
     first: Outcome,
-    set_link: Callable[[int, bool], None] | None = None,
+    processes: Processes,
 ) -> list[str]:
     """Run the same broadcast once more, without faults; return what is wrong."""
     where.make_room()
-    for fault in first.struck:
-        if fault.kind == "link" and not fault.seconds and set_link is not None:
-            for rank in fault.ranks:
-                set_link(rank, True)
     partial = {rank: where.partial_bytes(rank) for rank in range(schedule.ranks)}
     again = replace(schedule, faults=(), on_failure="abort", min_ranks=None)
-    outcome = once(send, again, where, None)
+    outcome = once(send, again, where, None, processes)
     complaints = judge_resumed(again, outcome, first.copies, partial)
     return [f"second run: {text}" for text in complaints]
 
@@ -88,9 +106,9 @@ def once(
     schedule: Schedule,
     where: Place,
     set_link: Callable[[int, bool], None] | None,
+    processes: Processes,
 ) -> Outcome:
     """Run one broadcast with its faults, and look at what it leaves."""
-    processes = EngineProcesses()
     striker = Striker(schedule, where, processes, set_link)
     striker.start()
     result, error = None, None
@@ -104,7 +122,7 @@ def once(
             error = exc
         end = time.monotonic()
         striker.finish()
-    alive = wait_gone([*filter(None, [processes.launcher]), *processes.ranks], 5.0)
+    alive = wait_gone(processes.all(), 5.0)
     return Outcome(
         seconds=end - begin,
         error=error,
@@ -114,6 +132,7 @@ def once(
         alive=alive,
         stderr=stderr[0],
         missed=striker.waiting,
+        sealed=striker.sealed(),
         copies=where.look(),
         temporaries=where.temporaries(),
         others=where.others(),

@@ -19,8 +19,8 @@ CHUNK_SIZES = (4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20)
 
 #: When a fault comes: the share of the data that its first rank has, or that it has all of it,
 #: checked, and waits for the others.
-SEALED = 1.0
-MOMENTS = (0.0, 0.1, 0.5, 0.9, SEALED)
+ALMOST, SEALED = 0.9, 1.0
+MOMENTS = (0.0, 0.1, 0.5, ALMOST, SEALED)
 
 #: Of each engine, how often a kind of fault is drawn.
 KINDS = {

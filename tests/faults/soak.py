@@ -5,74 +5,28 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import shutil
 import sys
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
 
-from . import lab, local
-from .judge import Outcome
+from . import job, lab, local
+from .line import Line, carry_out
 from .schedule import ENGINES, Schedule
 
 
-@dataclass(frozen=True)
-class Line:
-    """What is said of one schedule."""
-
-    engine: str
-    seed: int
-    seconds: float
-    shape: str
-    faults: str
-    outcome: str
-    complaints: tuple[str, ...]
-
-    def __str__(self) -> str:
-        how = "FAILED" if self.complaints else "ok"
-        text = f"{self.engine} {self.seed} [{self.shape}] {self.faults} -> {self.outcome} "
-        text += f"({self.seconds:.1f} s) {how}"
-        for complaint in self.complaints:
-            text += f"\n    {complaint}"
-        if self.complaints:
-            text += f"\n    again: python -m tests.faults --engine {self.engine} --seed {self.seed}"
-        return text
-
-
 def run(engine: str, seed: int) -> Line:
-    """Carry one schedule out."""
-    schedule = Schedule.of(seed, engine)
-    begin = time.monotonic()
-    try:
-        outcome, complaints = (lab if engine == "lab" else local).run(schedule)
-    except Exception:  # of what is here, not of what is tested: the others are run all the same
-        outcome, complaints = None, [traceback.format_exc()]
-    return line_of(schedule, time.monotonic() - begin, outcome, complaints)
+    """Carry a schedule of the embedded engine out."""
+    return carry_out(Schedule.of(seed, engine), (lab if engine == "lab" else local).run)
 
 
-def line_of(
-    schedule: Schedule, seconds: float, outcome: Outcome | None, complaints: list[str]
-) -> Line:
-    """Return what is to be said of a schedule."""
-    missed = set(outcome.missed) if outcome else set()
-    faults = [f"{f}{' (missed)' if f in missed else ''}" for f in schedule.faults]
-    return Line(
-        schedule.engine,
-        schedule.seed,
-        seconds,
-        schedule.shape,
-        "; ".join(faults),
-        str(outcome or "none"),
-        tuple(complaints),
-    )
-
-
-def run_many(
-    engine: str, seeds: Iterator[int], jobs: int, end: float
-) -> Iterator[Line]:
-    """Run schedules of the embedded engine, some at the same time, until `end` at most."""
+def run_many(engine: str, seeds: Iterator[int], jobs: int, end: float) -> Iterator[Line]:
+    """Run schedules, with the embedded engine some at the same time, until `end` at most."""
+    if engine == "job":
+        yield from job.run_many(seeds, end)
+        return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context) as pool:
         waiting: set[Future[Line]] = set()
@@ -91,29 +45,41 @@ def run_many(
 
 def main() -> None:
     """Run the command line."""
+    args = parse()
+    if args.inside:
+        job.inside()
+        return
+    if args.engine != "local" and os.geteuid() != 0:
+        sys.exit(f"--engine {args.engine}: it makes network namespaces, which only root may")
+    if args.engine == "job" and not shutil.which("flux"):
+        sys.exit("--engine job: flux is not on PATH, install flux-core")
+    begin = time.monotonic()
+    seeds = iter(range(args.seed, args.seed + args.count))
+    if os.geteuid() != 0:
+        seeds = (seed for seed in seeds if not Schedule.of(seed).needs_root)
+    lines = []
+    for line in run_many(args.engine, seeds, args.jobs, begin + args.seconds):
+        print(line, flush=True)
+        lines.append(line)
+    failed = [line.seed for line in lines if line.complaints]
+    kinds = Counter(kind for line in lines for kind in line.struck)
+    print(
+        f"{args.engine}: {len(lines)} schedules in {time.monotonic() - begin:.0f} s, {len(failed)}"
+        f" failed{': ' if failed else ''}{' '.join(map(str, failed))}; faults:"
+        f" {', '.join(f'{number} {kind}' for kind, number in kinds.most_common())}"
+    )
+    sys.exit(bool(failed))
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.faults", description="Broadcast under faults that follow from a seed."
     )
     parser.add_argument("--engine", choices=ENGINES, default="local")
     parser.add_argument("--seed", type=int, default=0, help="the first one")
-    parser.add_argument("--count", type=int, default=1, help="how many, one after the other")
+    parser.add_argument("--count", type=int, default=1, help="how many, from that on")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin none after so long")
-    parser.add_argument("--jobs", type=int, default=1, help="so many at the same time")
-    args = parser.parse_args()
-    end = time.monotonic() + args.seconds
-    begin = time.monotonic()
-    seeds = iter(range(args.seed, args.seed + args.count))
-    if args.engine == "local" and os.geteuid() != 0:
-        seeds = (seed for seed in seeds if not Schedule.of(seed).needs_root)
-    count: Counter[bool] = Counter()
-    failed = []
-    for line in run_many(args.engine, seeds, args.jobs, end):
-        print(line, flush=True)
-        count[bool(line.complaints)] += 1
-        if line.complaints:
-            failed.append(line.seed)
-    print(
-        f"{args.engine}: {sum(count.values())} schedules in {time.monotonic() - begin:.0f} s,"
-        f" {count[True]} failed{': ' if failed else ''}{' '.join(map(str, sorted(failed)))}"
-    )
-    sys.exit(bool(failed))
+    parser.add_argument("--jobs", type=int, default=1, help="so many at the same time, if local")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()

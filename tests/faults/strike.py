@@ -12,15 +12,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable, Protocol
 
+import numpy as np
+
 from .place import Place
-from .schedule import SEALED, Fault, Schedule
+from .schedule import ALMOST, SEALED, Fault, Schedule
 
 POLL_S = 0.002
-RECEIVED = 2
+RECEIVED, COMPLETE = 2, 3
 
 
 class Processes(Protocol):
-    """The processes of the ranks."""
+    """The processes of the ranks.
+
+    Attributes
+    ----------
+    stopped : set of int
+        Those that were stopped for good.
+    """
+
+    stopped: set[int]
+
+    def all(self) -> list[int]:
+        """Return all that were ever seen."""
 
     def find(self) -> dict[int, int]:
         """Return the process of each rank that was seen so far."""
@@ -67,9 +80,9 @@ class Striker(threading.Thread):
         self.set_link = set_link
         self.struck: dict[Fault, float] = {}
         self.pids: dict[int, int] = {}
-        self.stopped: set[int] = set()
         self.late = False
         self.error: BaseException | None = None
+        self._fds: dict[int, int] = {}
         self._records: Any = None
         self.waiting = [f for f in schedule.faults if f.kind != "slow"]
         self._later: list[tuple[float, Callable[[], None]]] = []
@@ -87,6 +100,14 @@ class Striker(threading.Thread):
         if self.error is not None:
             raise self.error
 
+    def sealed(self) -> set[int]:
+        """Return the ranks that had everything."""
+        if self.schedule.engine == "job":  # its records are some time behind
+            return {rank for f in self.struck if f.at >= ALMOST for rank in f.ranks}
+        return (
+            set() if self._records is None else set(np.flatnonzero(self._records["verified"] >= 0))
+        )
+
     def run(self) -> None:
         try:
             while not self._over.wait(POLL_S):
@@ -96,6 +117,8 @@ class Striker(threading.Thread):
         finally:
             for _, end in self._later:
                 end()
+            for fd in self._fds.values():
+                os.close(fd)
 
     def _step(self) -> None:
         now = time.monotonic()
@@ -106,7 +129,11 @@ class Striker(threading.Thread):
             self._later.remove(item)
             item[1]()
         if len(self.pids) < self.schedule.ranks:
-            self.pids.update(self.processes.find())
+            for rank, pid in self.processes.find().items():
+                if rank not in self.pids:
+                    self.pids[rank] = pid
+                    with suppress(ProcessLookupError):  # it has failed already
+                        self._fds[rank] = os.pidfd_open(pid)
             return
         for fault in [f for f in self.waiting if self._is_time(f)]:
             self.waiting.remove(fault)
@@ -115,20 +142,22 @@ class Striker(threading.Thread):
                 getattr(self, f"strike_{fault.kind}")(rank, fault)
 
     def _is_time(self, fault: Fault) -> bool:
-        if fault.at == 0:
-            return True
         records, rank = self._records, fault.ranks[0]
+        if fault.at == 0 and self.schedule.engine != "job":
+            return True
+        # what a shell does before it comes to the broadcast is Flux's own affair
         if records is None:
             return False
         if fault.at == SEALED:
-            return bool(records["state"][rank] >= RECEIVED)
+            return records["state"][rank] in (RECEIVED, COMPLETE)
         # the root gets nothing: it is as far as the first of the others
         have = records["bytes_in"] + records["bytes_kept"]
         return bool((have[rank] if rank else have.max()) >= fault.at * self.schedule.size)
 
     def _signal(self, rank: int, number: int) -> None:
         with suppress(ProcessLookupError):
-            os.kill(self.pids[rank], number)
+            if rank in self._fds:
+                signal.pidfd_send_signal(self._fds[rank], number)
 
     def _after(self, seconds: float, what: Callable[[], None]) -> None:
         self._later.append((time.monotonic() + seconds, what))
@@ -138,7 +167,7 @@ class Striker(threading.Thread):
 
     def strike_stop(self, rank: int, _: Fault) -> None:
         self._signal(rank, signal.SIGSTOP)
-        self.stopped.add(rank)
+        self.processes.stopped.add(self.pids[rank])
 
     def strike_pause(self, rank: int, fault: Fault) -> None:
         self._signal(rank, signal.SIGSTOP)
@@ -183,6 +212,7 @@ class EngineProcesses:
     def __init__(self) -> None:
         self.launcher: int | None = None
         self.ranks: list[int] = []
+        self.stopped: set[int] = set()
 
     def find(self) -> dict[int, int]:
         if self.launcher is None:
@@ -192,8 +222,11 @@ class EngineProcesses:
             self.ranks += [p for p in started_by(self.launcher) if p not in self.ranks]
         return dict(enumerate(self.ranks))
 
+    def all(self) -> list[int]:
+        return [*filter(None, [self.launcher]), *self.ranks]
+
     def kill(self) -> None:
-        for pid in (*filter(None, [self.launcher]), *self.ranks):
+        for pid in self.all():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
