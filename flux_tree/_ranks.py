@@ -63,7 +63,7 @@ class Shared:
     def listen(self, rank: int) -> socket.socket:
         """Return a socket that listens for a rank, where the rank is."""
         address = self.go(rank) if self.places else "127.0.0.1"
-        return socket.create_server((address, 0))
+        return socket.create_server((address, 0), backlog=socket.SOMAXCONN)
 
     def go(self, rank: int) -> str:
         """Go to where a rank is, for its sockets to be there; return its address."""
