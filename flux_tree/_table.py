@@ -233,14 +233,12 @@ def result_figures(result: Result) -> list[tuple[str, str, str]]:
     if summary["chunk_size"]:  # the content cache has pieces of its own
         remark += f"; chunks of {format_bytes(summary['chunk_size'])}"
     figures.append(("memory", format_bytes(summary["memory"]), remark))
-    if summary["retries"] or summary["bad_chunks"]:
-        figures.append(
-            (
-                "repaired",
-                str(summary["retries"]),
-                f"parents lost and replaced, {summary['bad_chunks']} bad chunks asked for again",
-            )
+    if summary["retries"] or summary["moves"] or summary["bad_chunks"]:
+        remark = (
+            f"parents lost and replaced, {summary['moves']} slow ones left, "
+            f"{summary['bad_chunks']} bad chunks asked for again"
         )
+        figures.append(("repaired", str(summary["retries"]), remark))
     return figures
 
 
