@@ -68,18 +68,13 @@ class Place:
     def fill(self, rank: int) -> None:
         """Take all the room that is left in the file system of a rank."""
         with (self.home(rank) / FILLER).open("wb", buffering=0) as f:
-            try:
-                for size in (1 << 20, 4096, 1):
-                    while True:
-                        try:
-                            if f.write(bytes(size)) < size:
-                                break
-                        except OSError as exc:
-                            if exc.errno != errno.ENOSPC:
-                                raise
-                            break
-            finally:
-                f.flush()
+            for size in (1 << 20, 4096, 1):
+                try:
+                    while f.write(bytes(size)) == size:
+                        pass
+                except OSError as exc:
+                    if exc.errno != errno.ENOSPC:
+                        raise
 
     def make_room(self) -> None:
         """Give every rank the room that it needs."""

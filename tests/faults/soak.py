@@ -53,6 +53,8 @@ def main() -> None:
         sys.exit(f"--engine {args.engine}: it makes network namespaces, which only root may")
     if args.engine == "job" and not shutil.which("flux"):
         sys.exit("--engine job: flux is not on PATH, install flux-core")
+    if os.geteuid() == 0 and not shutil.which("ss"):
+        sys.exit("ss is not on PATH, which resets connections: install iproute2")
     begin = time.monotonic()
     seeds = iter(range(args.seed, args.seed + args.count))
     if os.geteuid() != 0:
