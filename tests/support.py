@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -68,19 +68,15 @@ def leftovers(top: Path) -> list[str]:
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that `pid` has started and that live, in order."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            stat = (entry / "stat").read_text()
-        except OSError:
-            continue
-        state, ppid = stat.rpartition(")")[2].split()[:2]
-        if int(ppid) == pid and state != "Z":
-            found.append(int(entry.name))
-    return sorted(found)
+    """Return the processes that `pid` has started and that live, in the order of their birth.
+
+    Numbers of processes do not have it, as they begin again when they have become too large.
+    """
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, task.read_text().split())
+    return [p for p in found if _lives(p)]
 
 
 def wait_gone(pids: list[int], seconds: float = 15.0) -> list[int]:
