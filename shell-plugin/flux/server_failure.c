@@ -90,7 +90,8 @@ static void drop (struct server *s, const struct fault *f)
     server_tell_event (s, f->rank, "drop");
     if (!p->hello)
         s->missing--;
-    if (server_has_enough (s, f)) {
+    /* once ranks rename, those that can do so keep what they have */
+    if (s->publishing || server_has_enough (s, f)) {
         server_try_setup (s);
         server_advance (s);
     }
