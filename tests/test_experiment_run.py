@@ -53,9 +53,12 @@ NO_ARCHIVE = {
     name: [event for event in events if not event.startswith(("create", "delete"))]
     for name, events in EVENTS.items()
 }
-#: Backends, where they can run: the simplest, and the one with the most to clean up.
+#: The backend with the most to clean up, where it can run.
 LAB_FLUX = pytest.param("lab-flux", marks=[pytest.mark.lab, pytest.mark.flux])
-TWO = ["local", LAB_FLUX]
+#: The same, for tests that take long and run with the simplest backend as well.
+SLOW_LAB_FLUX = pytest.param(
+    "lab-flux", marks=[pytest.mark.lab, pytest.mark.flux, pytest.mark.slow]
+)
 
 #: A strategy of one's own that does what the files beside it say, in the driver.
 MINE = """
@@ -186,7 +189,9 @@ def check_ranks(result, ranks_of):
 # ---- what is recorded
 
 
-@pytest.mark.parametrize("backend", ["local", pytest.param("lab", marks=pytest.mark.lab)])
+@pytest.mark.parametrize(
+    "backend", ["local", pytest.param("lab", marks=[pytest.mark.lab, pytest.mark.slow])]
+)
 def test_the_embedded_engine(experiment, backend):
     strategies = [*STUDY, "middle-leaves:strict", "two-tree"]
     design = experiment.write(
@@ -448,7 +453,7 @@ def interrupted(experiment, backend, number):
     [
         "local",
         pytest.param("flux-start", marks=[pytest.mark.flux, pytest.mark.slow]),
-        LAB_FLUX,
+        SLOW_LAB_FLUX,
     ],
 )
 def test_killed_and_started_again(experiment, backend):
@@ -620,7 +625,7 @@ def test_a_cell_that_fails_is_recorded_and_the_rest_goes_on(experiment):
     experiment.assert_nothing_left()
 
 
-@pytest.mark.parametrize("backend", TWO)
+@pytest.mark.parametrize("backend", ["local", SLOW_LAB_FLUX])
 def test_a_cell_that_hangs_ends_at_its_limit(experiment, backend):
     (experiment.top / "hang-kary:1").touch()
     design = experiment.write(
@@ -642,6 +647,7 @@ def test_a_cell_that_hangs_ends_at_its_limit(experiment, backend):
     experiment.assert_nothing_left()
 
 
+@pytest.mark.slow
 def test_a_driver_that_cannot_end_is_killed(experiment):
     (experiment.top / "freeze-kary:1").touch()
     experiment.write(

@@ -180,14 +180,14 @@ static void test_interrupted (const char *dir)
 
         cc.source = path ("%s/src-%d", dir, changed);
         cc.dest = path ("%s/out-%d-%%d", dir, changed);
-        make_file (cc.source, 8000 * CHUNK, 1);
+        make_file (cc.source, 3000 * CHUNK, 1);
         c = cluster_create (&cc);
         cluster_start_all (c);
         cluster_wait_chunk (c, 3);
         cluster_destroy (c);
         ok (access (path ("%s/out-%d-3", dir, changed), F_OK) < 0);
         if (changed)
-            make_file (cc.source, 8000 * CHUNK, 2);
+            make_file (cc.source, 3000 * CHUNK, 2);
         c = run_all (&cc);
         kept = c->records[1].bytes_kept;
         for (int r = 0; r < cc.n; r++)
@@ -195,7 +195,7 @@ static void test_interrupted (const char *dir)
         if (changed)
             ok (kept == 0 && c->records[3].bytes_kept == 0);
         else
-            ok (kept > 0 && kept + c->records[1].bytes_in == 8000 * CHUNK);
+            ok (kept > 0 && kept + c->records[1].bytes_in == 3000 * CHUNK);
         cluster_destroy (c);
     }
     /* nothing of the first runs is left */
