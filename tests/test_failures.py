@@ -18,7 +18,7 @@ import pytest
 from support import children, difference, own_disk, wait_gone
 
 import flux_tree
-from flux_tree import _local
+from flux_tree import _local, _ranks
 from flux_tree._transfer import Transfer
 from flux_tree.lab import Lab
 
@@ -91,6 +91,28 @@ def check_copies(source: Path, to: Path, ranks) -> None:
     for rank in ranks:
         assert difference(source, to / str(rank)) == ""
     assert children(os.getpid()) == []
+
+
+def test_a_gate_is_open_when_it_was_opened():
+    """When the launcher is killed, its pipes end one after the other."""
+
+    def wait(opened: bool, cancelled: bool) -> bool:
+        (cancel, cancel_w), (gate, gate_w) = os.pipe(), os.pipe()
+        if opened:
+            os.write(gate_w, b"!")
+        os.close(gate_w)
+        if cancelled:
+            os.close(cancel_w)
+        try:
+            return _ranks._wait(cancel, gate) == {gate}
+        finally:
+            for fd in (cancel, gate, *([] if cancelled else [cancel_w])):
+                os.close(fd)
+
+    assert not wait(opened=False, cancelled=False)
+    assert not wait(opened=False, cancelled=True)
+    assert wait(opened=True, cancelled=False)
+    assert wait(opened=True, cancelled=True)
 
 
 #: Of 7 ranks: an inner rank of each strategy; several; a rank and its grandparent in the chain.
