@@ -86,6 +86,18 @@ def test_an_interrupted_run_is_gone_on_with(source, to, monkeypatch):
     assert result.explanation.prediction is None
 
 
+def test_what_has_come_stays_when_the_launcher_dies(source, to, monkeypatch):
+    monkeypatch.setattr(_local, "POLL_S", 0.002)
+
+    def progress(records):
+        if records["bytes_in"].max() > SIZE // 8:
+            for pid in children(os.getpid()):
+                os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(flux_tree.BroadcastError, match=f"^the process .* died.*{STAYS}$"):
+        send(source, to, resume=True, progress=progress)
+
+
 def test_without_resume_nothing_stays(source, to, monkeypatch):
     interrupt(source, to, monkeypatch, resume=False)
     assert os.listdir(to) == []
