@@ -338,9 +338,9 @@ import subprocess
 from flux_tree import _launcher, _ranks
 run_rank, wait_first = _launcher.run_rank, _ranks._wait
 def run(shared, rank, cancel, gates, status):
-    def wait(cancel, fd):
-        is_time = wait_first(cancel, fd)
-        if rank == 2 and is_time and fd not in gates:
+    def wait(cancel, *fds):
+        is_time = wait_first(cancel, *fds)
+        if rank == 2 and is_time and fds[0] not in gates:
             at = shared.setup["destinations"][2].rpartition("/")[0]
             subprocess.run(["fsfreeze", "-f", at], check=True)
         return is_time
