@@ -174,7 +174,7 @@ def error_of(report: Mapping[str, Any]) -> FluxTreeError:
     if error is None:
         return BroadcastError("the broadcast failed, and nobody said why", failures=failures)
     kind = _ERRORS.get(error["kind"], BroadcastError)
-    if error["text"].startswith("option tree-bcast"):  # what only the shells could know
+    if str(error["text"]).startswith("option tree-bcast"):  # what only the shells could know
         kind = UsageError
     if error["rank"] < 0:
         return kind(error["text"], failures=failures)
