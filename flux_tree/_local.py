@@ -142,12 +142,14 @@ def run(
         try:
             answer = _run_launcher(setup, fds, progress and (lambda: progress(shared)))
         except KeyboardInterrupt:
-            if transfer.resume and shared["bytes_in"].any():
+            if _stays(shared, transfer):
                 raise KeyboardInterrupt(STAYS) from None
             raise
         result = np.array(shared)
     if answer is None:
-        raise BroadcastError("the process that runs the ranks died: see the system's log")
+        raise BroadcastError(
+            f"the process that runs the ranks died: see the system's log{_stays(result, transfer)}"
+        )
     if "error" in answer:
         raise BroadcastError(f"the ranks cannot be started: {answer['error']}")
     if not answer["ok"]:
@@ -237,9 +239,7 @@ def _failure(
     one that lost a connection.
     """
     failures = _records.failures(records)
-    stays = ""
-    if transfer.resume and records["bytes_in"].any():
-        stays = f"; {STAYS}"
+    stays = _stays(records, transfer)
     if not failures:
         return Cancelled(f"the broadcast was cancelled{stays}")
     rank = min(failures, key=lambda r: (r not in gone, records["kind"][r] == lib.FAULT_OTHER, r))
@@ -261,6 +261,11 @@ def _failure(
     }
     kind = kinds.get(int(records["kind"][rank]), BroadcastError)
     return kind(f"rank {rank}: {failures[rank]}{stays}", rank=rank, failures=failures)
+
+
+def _stays(records: NDArray[np.void], transfer: Transfer) -> str:
+    """Return what to add to a message if another run can use what has come."""
+    return f"; {STAYS}" if transfer.resume and records["bytes_in"].any() else ""
 
 
 def loopback_bandwidth(size: int = 64 << 20) -> float:

@@ -17,6 +17,7 @@ import mmap
 import os
 import select
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 from flux_tree._core import ffi, lib
@@ -153,20 +154,29 @@ def run_rank(shared: Shared, rank: int, cancel: int, gates: list[int], status: i
 
 def ready(*fds: int, timeout: float | None = None) -> set[int]:
     """Wait until some of `fds` are readable or at their end; return those, none after `timeout`."""
+    return set(_poll(fds, timeout))
+
+
+def _poll(fds: Iterable[int], timeout: float | None = None) -> dict[int, int]:
     poll = select.poll()
     for fd in fds:
         poll.register(fd, select.POLLIN)
-    return {fd for fd, _ in poll.poll(None if timeout is None else timeout * 1000)}
+    return dict(poll.poll(None if timeout is None else timeout * 1000))
 
 
-def _wait(cancel: int, fd: int) -> bool:
-    """Wait for `fd`; False if the broadcast is cancelled first."""
-    return cancel not in ready(cancel, fd)
+def _wait(cancel: int, *fds: int) -> set[int]:
+    """Wait for some of `fds` to be readable; return those, none if the broadcast is cancelled.
+
+    When the launcher dies, its pipes end one after the other, in no order: the end of a gate does
+    not open it, and a gate that was opened stays so, as others have gone through.
+    """
+    events = _poll((cancel, *fds))
+    return {fd for fd in fds if events.get(fd, 0) & select.POLLIN}
 
 
 def _wait_serving(node: Any, cancel: int, gate: int) -> bool:
     """Wait for `gate`; False if the broadcast is cancelled or the node fails first."""
-    return ready(cancel, gate, lib.node_fd(node)) == {gate}
+    return _wait(cancel, gate, lib.node_fd(node)) == {gate}
 
 
 def _say(status: int, rank: int, what: str) -> None:

@@ -166,7 +166,7 @@ def error_of(report: Mapping[str, Any]) -> FluxTreeError:
 
     Returns
     -------
-    SourceError, DestinationError or BroadcastError
+    UsageError, SourceError, DestinationError or BroadcastError
         With the reasons of all ranks that failed in ``failures``.
     """
     failures = _failures(report)
@@ -174,6 +174,8 @@ def error_of(report: Mapping[str, Any]) -> FluxTreeError:
     if error is None:
         return BroadcastError("the broadcast failed, and nobody said why", failures=failures)
     kind = _ERRORS.get(error["kind"], BroadcastError)
+    if str(error["text"]).startswith("option tree-bcast"):  # what only the shells could know
+        kind = UsageError
     if error["rank"] < 0:
         return kind(error["text"], failures=failures)
     host = f" ({error['host']})" if error["host"] else ""

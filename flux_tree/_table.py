@@ -359,7 +359,7 @@ def _kept(result: Result, kept: int) -> str:
     """Return what share of the data was there before, in words."""
     r = result.receivers
     share = kept / max(len(r) * result.bytes, 1)
-    if not r["bytes_in"].any():
+    if share >= 1:
         return "all of it was there already and is right, nothing was moved"
     return f"{100 * share:.3g}% of what the ranks need was there already and is right"
 

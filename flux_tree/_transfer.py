@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = ["Transfer", "check_bandwidth"]
 
 SECURITY = ("tls", "none")
 ON_FAILURE = ("abort", "continue")
+SWITCHES = ("overwrite", "resume", "fsync")
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,11 @@ class Transfer:
     def __post_init__(self) -> None:
         if self.security not in SECURITY:
             raise UsageError(f"security {self.security!r}: must be one of {', '.join(SECURITY)}")
-        if not self.timeout > 0:
+        if not isinstance(self.timeout, Real) or not self.timeout > 0:
             raise UsageError(f"timeout {self.timeout!r}: must be above 0 seconds")
+        for name in SWITCHES:
+            if getattr(self, name) not in (False, True):
+                raise UsageError(f"{name} {getattr(self, name)!r}: must be True or False")
         if self.workers is not None and not _is_count(self.workers):
             raise UsageError(f"workers {self.workers!r}: must be a whole number of at least 1")
         if self.on_failure not in ON_FAILURE:
@@ -63,7 +68,9 @@ class Transfer:
                 f"min_ranks {self.min_ranks}: only with on_failure continue, otherwise all"
                 " ranks get the data or none does"
             )
-        if self.digest is not None and not re.fullmatch("sha256:[0-9a-fA-F]{64}", self.digest):
+        if self.digest is not None and not (
+            isinstance(self.digest, str) and re.fullmatch("sha256:[0-9a-fA-F]{64}", self.digest)
+        ):
             raise UsageError(
                 f"digest {self.digest!r}: give sha256: and 64 hexadecimal digits, as sha256sum"
                 " prints them"
@@ -75,7 +82,7 @@ class Transfer:
         return None if self.digest is None else bytes.fromhex(self.digest.partition(":")[2])
 
     def options(self) -> dict[str, Any]:
-        """Return the parameters as the shell plugin takes them.
+        """Return the parameters as the shell plugin takes them, in types that JSON has.
 
         Returns
         -------
@@ -84,13 +91,13 @@ class Transfer:
         """
         options = {
             "security": self.security,
-            "overwrite": self.overwrite,
-            "timeout": self.timeout,
-            "workers": self.workers,
+            "overwrite": bool(self.overwrite),
+            "timeout": float(self.timeout),
+            "workers": self.workers and int(self.workers),
             "on-failure": None if self.on_failure == ON_FAILURE[0] else self.on_failure,
-            "min-ranks": self.min_ranks,
-            "resume": self.resume or None,
-            "fsync": self.fsync or None,
+            "min-ranks": self.min_ranks and int(self.min_ranks),
+            "resume": bool(self.resume) or None,
+            "fsync": bool(self.fsync) or None,
             "digest": self.digest,
         }
         return {name: value for name, value in options.items() if value is not None}

@@ -106,6 +106,7 @@ static bool hash_chunk (struct hash *h, uint64_t chunk)
 static void compare (struct node *node, const unsigned char *digest)
 {
     char text[2 * DIGEST_SIZE + 1];
+    char what[260] = "what came";
     struct fault f;
 
     if (!memcmp (digest, node->sha256, DIGEST_SIZE)) {
@@ -115,11 +116,14 @@ static void compare (struct node *node, const unsigned char *digest)
     }
     for (int i = 0; i < DIGEST_SIZE; i++)
         snprintf (text + 2 * i, 3, "%02x", digest[i]);
+    if (node->is_root)
+        snprintf (what, sizeof (what), "source %.250s:", node->config.source);
     fault_set (&f,
                EBADMSG,
                node->config.rank,
-               "%s is not the file that digest says: it has sha256:%s",
-               node->is_root ? "the source" : "what came",
+               "%s is not the file that digest says: it has sha256:%s: get it again, "
+               "or give its own digest",
+               what,
                text);
     f.kind = node->is_root ? FAULT_SOURCE : FAULT_OTHER;
     node_fail (node, &f);

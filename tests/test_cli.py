@@ -514,6 +514,9 @@ def test_progress_is_on_standard_error_if_that_is_a_terminal(tmp_path, source):
     code, shown, out = on_terminal(80, *args, err=True)
     assert code == 0 and json.loads(out)["summary"]["ranks"] == 3
     assert re.search(r"\d+%", shown) and "of 293 KiB a rank" in shown
+    # what was there before counts as well; it may be over before anybody looks
+    again = (on_terminal(80, *args, "--resume", err=True)[1] for _ in range(3))
+    assert any("293 KiB of 293 KiB a rank" in shown for shown in again)
 
 
 # ---- completion

@@ -13,11 +13,13 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import children, difference, own_disk, wait_gone
 
 import flux_tree
-from flux_tree import _local
+from flux_tree import _local, _ranks
+from flux_tree._transfer import Transfer
 from flux_tree.lab import Lab
 
 SIZE = 32 << 20
@@ -89,6 +91,28 @@ def check_copies(source: Path, to: Path, ranks) -> None:
     for rank in ranks:
         assert difference(source, to / str(rank)) == ""
     assert children(os.getpid()) == []
+
+
+def test_a_gate_is_open_when_it_was_opened():
+    """When the launcher is killed, its pipes end one after the other."""
+
+    def wait(opened: bool, cancelled: bool) -> bool:
+        (cancel, cancel_w), (gate, gate_w) = os.pipe(), os.pipe()
+        if opened:
+            os.write(gate_w, b"!")
+        os.close(gate_w)
+        if cancelled:
+            os.close(cancel_w)
+        try:
+            return _ranks._wait(cancel, gate) == {gate}
+        finally:
+            for fd in (cancel, gate, *([] if cancelled else [cancel_w])):
+                os.close(fd)
+
+    assert not wait(opened=False, cancelled=False)
+    assert not wait(opened=False, cancelled=True)
+    assert wait(opened=True, cancelled=False)
+    assert wait(opened=True, cancelled=True)
 
 
 #: Of 7 ranks: an inner rank of each strategy; several; a rank and its grandparent in the chain.
@@ -314,9 +338,9 @@ import subprocess
 from flux_tree import _launcher, _ranks
 run_rank, wait_first = _launcher.run_rank, _ranks._wait
 def run(shared, rank, cancel, gates, status):
-    def wait(cancel, fd):
-        is_time = wait_first(cancel, fd)
-        if rank == 2 and is_time and fd not in gates:
+    def wait(cancel, *fds):
+        is_time = wait_first(cancel, *fds)
+        if rank == 2 and is_time and fds[0] not in gates:
             at = shared.setup["destinations"][2].rpartition("/")[0]
             subprocess.run(["fsfreeze", "-f", at], check=True)
         return is_time
@@ -469,12 +493,30 @@ def test_the_command_goes_on_and_says_who_failed(source, to):
         ({"min_ranks": 5, "on_failure": "continue"}, r"min_ranks 5: only 4 ranks keep the data"),
         ({"digest": "md5:12"}, r"digest 'md5:12': give sha256: and 64 hex"),
         ({"digest": "sha256:" + "0" * 63}, r"give sha256: and 64 hex"),
+        ({"digest": 12}, r"digest 12: give sha256: and 64 hex"),
+        ({"resume": "no"}, r"resume 'no': must be True or False"),
+        ({"fsync": None}, r"fsync None: must be True or False"),
+        ({"timeout": "3s"}, r"timeout '3s': must be above 0 seconds"),
     ],
 )
 def test_parameters_that_make_no_sense(source, to, options, match):
     with pytest.raises(flux_tree.UsageError, match=match):
         flux_tree.broadcast(source, to / "{rank}", ranks=4, bandwidth=1e9, **options)
     check_copies(source, to, [])
+
+
+def test_numbers_of_numpy_travel_to_a_job():
+    given = Transfer(
+        timeout=np.float32(2),
+        workers=np.int64(3),
+        on_failure="continue",
+        min_ranks=2.0,
+        resume=np.bool_(True),
+    )
+    options = json.loads(json.dumps(given.options()))
+    assert options["timeout"] == 2
+    assert str(options["min-ranks"]) == "2"  # the plugin takes no 2.0
+    assert (options["workers"], options["resume"]) == (3, True)
 
 
 def test_a_digest_is_of_one_file(to, tmp_path):

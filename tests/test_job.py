@@ -278,6 +278,19 @@ def test_a_rank_that_fails_is_named_in_the_result(handle, payload, tmp_path):
     assert flux_tree.records(result.jobid, handle=handle).failures == result.failures
 
 
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"on_failure": "continue", "min_ranks": 5}, "min-ranks=5: only 4 ranks keep the data"),
+        ({"digest": "sha256:" + "0" * 64}, "digest: is of one file, and .* is none"),
+    ],
+)
+def test_what_only_the_shells_can_refuse(handle, payload, tmp_path, options, match):
+    with pytest.raises(flux_tree.UsageError, match=match):
+        flux_tree.broadcast(payload, tmp_path / "{rank}", handle=handle, **options)
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_job_that_has_lost_a_shell_has_a_result(handle, large, room):
     """Flux ends it with an exception, but the data is where it should be."""
     future = flux_tree.broadcast_async(

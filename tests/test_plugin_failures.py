@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from flux_support import PACKAGE, rank_of, shells_of, wait_until
-from support import difference, instance, leftovers, make_payload, wait_gone
+from support import difference, instance, leftovers, make_payload, own_disk, wait_gone
 
 pytestmark = pytest.mark.flux
 
@@ -272,6 +272,27 @@ def test_a_shell_that_hangs_ends_the_job(large, room):
     assert report(job)["error"]["rank"] == 2
     assert list(room.iterdir()) == [Path(name) for name in leftovers(room)]
     assert all(name.endswith("-2") for name in leftovers(room))
+
+
+@pytest.mark.lab
+def test_a_disk_that_hangs_while_ranks_rename(large, room, tmp_path_factory):
+    """The shell's other threads go on then, and so does its reactor."""
+    (room / "2").mkdir()
+    image = tmp_path_factory.mktemp("disk") / "image"
+    with own_disk(image, room / "2", 160 << 20):
+        job = submit(large, room, strategy="flat", on_failure="continue")
+        late = signal_midway(job, room, 1, signal.SIGSTOP)
+        time.sleep(1)  # rank 2 gets all meanwhile, and can go on only with rank 1
+        subprocess.run(["fsfreeze", "-f", room / "2"], check=True)
+        os.kill(late, signal.SIGCONT)
+        flux("job", "wait-event", "--timeout=20", job, "exception")
+        (note,) = notes(job)
+        assert note.startswith(f"rank 2 ({HOST}): hung: nothing was heard of it for {TIMEOUT} s")
+        assert report(job)["failed"] == [2]
+        assert all(difference(large, room / str(r)) == "" for r in (0, 1, 3))
+        # not even SIGKILL ends it before the disk goes on
+        subprocess.run(["fsfreeze", "-u", room / "2"], check=True)
+        attach(job)
 
 
 @pytest.mark.parametrize("on_failure", ["abort", "continue"])

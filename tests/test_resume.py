@@ -86,6 +86,18 @@ def test_an_interrupted_run_is_gone_on_with(source, to, monkeypatch):
     assert result.explanation.prediction is None
 
 
+def test_what_has_come_stays_when_the_launcher_dies(source, to, monkeypatch):
+    monkeypatch.setattr(_local, "POLL_S", 0.002)
+
+    def progress(records):
+        if records["bytes_in"].max() > SIZE // 8:
+            for pid in children(os.getpid()):
+                os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(flux_tree.BroadcastError, match=f"^the process .* died.*{STAYS}$"):
+        send(source, to, resume=True, progress=progress)
+
+
 def test_without_resume_nothing_stays(source, to, monkeypatch):
     interrupt(source, to, monkeypatch, resume=False)
     assert os.listdir(to) == []
@@ -173,6 +185,15 @@ def test_the_command_says_what_stays_and_what_was_there(source, to):
     assert re.search(r"^kept +48 MiB +all of it was there already and is right", done.stdout, re.M)
 
 
+def test_not_all_was_there_if_a_rank_has_failed(source, to):
+    send(source, to)
+    (to / "2").write_text("mine")
+    result = send(source, to, resume=True, on_failure="continue")
+    assert list(result.failures) == [2]
+    assert not result.receivers["bytes_in"].any()
+    assert "66.7% of what the ranks need was there already" in str(result)
+
+
 def test_a_published_digest(source, to):
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     send(source, to, digest=f"sha256:{digest}")
@@ -180,7 +201,9 @@ def test_a_published_digest(source, to):
 
 
 def test_another_digest_than_the_published_one(source, to):
-    with pytest.raises(flux_tree.FluxTreeError, match=r"sha256|digest") as e:
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    text = f"rank 0: source {source}: is not the file that digest says: it has sha256:{digest}: get"
+    with pytest.raises(flux_tree.SourceError, match="^" + re.escape(text)) as e:
         send(source, to, digest="sha256:" + "5" * 64)
     assert "\n" not in str(e.value)
     assert os.listdir(to) == []

@@ -158,7 +158,7 @@ def progress_bar(
             if size is None or count == 0:
                 return
             done = int((others["state"] >= received).sum())
-            got = int(others["bytes_in"].sum())
+            got = int((others["bytes_in"] + others["bytes_kept"]).sum())
             each = format_bytes(got / count)
             text = f"{each} of {format_bytes(size)} a rank, {done}/{count} done"
             bar.update(task, total=max(size, 1) * count, completed=got, state=text)

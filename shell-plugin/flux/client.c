@@ -129,14 +129,19 @@ static void hello_cb (flux_future_t *future, void *arg)
     flux_future_reset (future);
 }
 
-/* Whether this shell's part is at work: threads of a node that hang must not go
- * unnoticed.
+/* Whether this shell's part is at work: threads that hang, those of a node or one
+ * that waits for a disk to complete or rename files, must not go unnoticed.
  */
 static bool is_alive (struct client *c)
 {
     double alive = c->alive;
+    double cpu = c->errand_cpu;
 
-    if (c->errand || !c->node_w)
+    if (c->errand) {
+        c->errand_cpu = errand_cpu (c->errand);
+        return c->errand_cpu < 0 || c->errand_cpu != cpu;
+    }
+    if (!c->node_w)
         return true;
     __atomic_load (&c->record.alive, &c->alive, __ATOMIC_RELAXED);
     return c->alive == 0 || c->alive != alive;

@@ -21,6 +21,7 @@ struct client {
     bool must_publish;
     struct record record;
     double alive;               /* of the record, as it was last told */
+    double errand_cpu;          /* likewise */
     uint64_t told;              /* bytes, when it last told its progress */
     int stripes;
     int64_t epoch_ns;

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 struct errand {
@@ -78,6 +79,17 @@ struct errand *errand_start (flux_reactor_t *r,
 error:
     errand_destroy (e);
     return NULL;
+}
+
+double errand_cpu (struct errand *e)
+{
+    struct timespec ts;
+    clockid_t id;
+
+    if (!e->running || pthread_getcpuclockid (e->thread, &id) != 0
+        || clock_gettime (id, &ts) < 0)
+        return -1;
+    return ts.tv_sec + ts.tv_nsec / 1e9;
 }
 
 void errand_destroy (struct errand *e)

@@ -20,6 +20,10 @@ struct errand *errand_start (flux_reactor_t *r,
                              errand_work_f work,
                              errand_done_f done,
                              void *arg);
+/* Processor time that it has had so far, seconds: as long as the work is at
+ * work, it grows. -1 if that cannot be known, as the work has just ended.
+ */
+double errand_cpu (struct errand *e);
 /* Waits for the work to end; 'done' is not called any more. */
 void errand_destroy (struct errand *e);
 

@@ -239,7 +239,9 @@ static void test_digest (const char *dir)
         cluster_ok_failed (c,
                            0,
                            EBADMSG,
-                           "the source is not the file that digest says: it has sha256:");
+                           path ("source %s: is not the file that digest says: it has "
+                                 "sha256:",
+                                 cc.source));
         ok (c->faults[0].kind == FAULT_SOURCE);
         for (int r = 1; r < cc.n; r++)
             ok (c->rc[r] < 0);
