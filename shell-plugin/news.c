@@ -209,7 +209,8 @@ void node_landed (struct node *node, uint64_t chunk, struct sum sum)
     bool last = table_land (node->tables[SPACE_PAYLOAD], chunk, sum);
 
     atomic_fetch_add (&node->work, 1);
-    if (node->config.sha256) { /* it may be what the hasher waits for */
+    /* it may be what the hasher waits for, or who publishes */
+    if (node->config.sha256 || last) {
         pthread_mutex_lock (&node->lock);
         pthread_cond_broadcast (&node->cond);
         pthread_mutex_unlock (&node->lock);

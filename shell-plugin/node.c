@@ -290,8 +290,27 @@ int node_seal (struct node *node, struct fault *f)
     return 0;
 }
 
+/* A rank that serves others may find that its disk has damaged a chunk, and is
+ * then not complete until it has that again.
+ */
+static int wait_whole (struct node *node, struct fault *f)
+{
+    bool failed;
+
+    pthread_mutex_lock (&node->lock);
+    while (!(failed = node->failed)
+           && !table_is_complete (node->tables[SPACE_PAYLOAD]))
+        pthread_cond_wait (&node->cond, &node->lock);
+    if (failed)
+        *f = node->fault;
+    pthread_mutex_unlock (&node->lock);
+    return failed ? -1 : 0;
+}
+
 int node_publish (struct node *node, struct fault *f)
 {
+    if (wait_whole (node, f) < 0)
+        return node_report_failure (node, f);
     if (node->config.deliver) {
         if (node->dest && store_publish (node->dest, f) < 0)
             return node_report_failure (node, f);

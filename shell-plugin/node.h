@@ -64,8 +64,9 @@ int node_fd (struct node *node);
  */
 int node_seal (struct node *node, struct fault *f);
 
-/* Put the data under its final name. Ranks that all wait for each other
- * before this succeed or fail together.
+/* Put the data under its final name, as soon as all of it is right: what the
+ * disk has damaged since is fetched again first. Ranks that all wait for each
+ * other before this succeed or fail together.
  */
 int node_publish (struct node *node, struct fault *f);
 

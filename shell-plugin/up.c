@@ -420,12 +420,17 @@ static void check_heard (struct up *u)
 void up_tick (struct up *u)
 {
     struct node *node = u->loop->node;
-    int64_t quiet = clock_ns ()
+    int64_t now = clock_ns ();
+    int64_t quiet = now
                     - atomic_load_explicit (&node->progress_ns,
                                             memory_order_relaxed);
 
-    if (up_is_done (u))
+    if (up_is_done (u)) {
+        /* it waits for nothing; should it lose a chunk, its time begins then */
+        node_progress (node, now);
+        u->heard_ns = now;
         return;
+    }
     if (quiet > node->config.timeout * 1e9) {
         if (u->denials > 0)
             node_fail (node, &u->denial);

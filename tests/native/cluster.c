@@ -152,6 +152,16 @@ void cluster_wait (struct cluster *c)
     }
 }
 
+void cluster_wait_sealed (struct cluster *c, int rank)
+{
+    while (c->rc[rank] == 1) {
+        struct pollfd fd = { .fd = node_fd (c->nodes[rank]), .events = POLLIN };
+
+        must (poll (&fd, 1, 20000) == 1);
+        c->rc[rank] = node_seal (c->nodes[rank], &c->faults[rank]);
+    }
+}
+
 void cluster_wait_chunk (struct cluster *c, int rank)
 {
     struct pollfd fd = { .fd = node_fd (c->nodes[rank]), .events = POLLIN };

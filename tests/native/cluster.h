@@ -49,6 +49,8 @@ void cluster_start (struct cluster *c, int rank);
 void cluster_start_all (struct cluster *c);
 /* Wait until each has sealed, or has failed and ended. */
 void cluster_wait (struct cluster *c);
+/* Wait until this one has sealed or failed; it is not ended. */
+void cluster_wait_sealed (struct cluster *c, int rank);
 /* Wait until 'rank' has got a chunk, or is done. */
 void cluster_wait_chunk (struct cluster *c, int rank);
 /* Publish all that are sealed. */

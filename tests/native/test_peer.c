@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "bytes.h"
 #include "check.h"
 #include "cluster.h"
 #include "node_impl.h"
@@ -255,12 +256,33 @@ struct parent {
     int rank;
     int listener;
     enum lie lie;
-    int delay_us; /* before each chunk of the payload */
+    _Atomic int delay_us; /* before each chunk of the payload */
     uint64_t have; /* as it says */
     uint32_t ahead;
+    bool tells_digest;
     pthread_t thread;
     bool served; /* it came so far that it could lie */
 };
+
+/* What all chunks come to. */
+static struct sum digest_of (const char *source)
+{
+    unsigned char sums[100 * SUM_SIZE];
+    unsigned char data[CHUNK];
+    int count = 0;
+    int fd;
+
+    must ((fd = open (source, O_RDONLY | O_CLOEXEC)) >= 0);
+    for (; read (fd, data, CHUNK) == CHUNK; count++) {
+        struct sum sum = sum_of (data, CHUNK);
+
+        must (count < 100);
+        put64 (sums + count * SUM_SIZE, sum.lo);
+        put64 (sums + count * SUM_SIZE + 8, sum.hi);
+    }
+    close (fd);
+    return sum_of (sums, count * SUM_SIZE);
+}
 
 static bool send_chunk (struct peer *p, struct parent *par, const struct wire_msg *get)
 {
@@ -315,7 +337,12 @@ static void serve (struct peer *p, struct parent *par)
         .offer.manifest_bytes = par->c->manifest_size,
         .offer.manifest_sum = sum_of (par->c->manifest, par->c->manifest_size),
     };
+    struct wire_msg digest = { .type = 0 };
 
+    if (par->tells_digest) {
+        digest.type = WIRE_DIGEST;
+        digest.digest.sum = digest_of (par->c->config.source);
+    }
     if (par->lie == LIE_OFFER) {
         offer.offer.manifest_bytes = UINT64_MAX;
         par->served = true;
@@ -346,6 +373,9 @@ static void serve (struct peer *p, struct parent *par)
                 return;
             }
             offer.offer.clock_error = 1;
+            if (digest.type && !peer_send (p, &digest))
+                return;
+            digest.type = 0;
         }
         else if (msg.type != WIRE_GET || !send_chunk (p, par, &msg))
             return;
@@ -447,8 +477,57 @@ static void test_slow_parent (const char *dir)
     }
 }
 
+/* A rank that has sealed reads back a chunk that its disk has damaged, which its
+ * parent gives it again slowly, or not in time: it has not got its name before.
+ */
+static void test_sealed_and_lost (const char *dir)
+{
+    struct cluster_config cc = base (dir);
+
+    make_file (cc.source, 20 * CHUNK, 1);
+    cc.left_out = 1 << 1;
+    cc.timeout = 1;
+    for (int in_time = 0; in_time < 2; in_time++) {
+        struct parent par = {
+            .rank = 1,
+            .lie = LIE_NONE,
+            .ahead = WIRE_NOBODY,
+            .tells_digest = true,
+        };
+        struct cluster *c;
+
+        cc.dest = path ("%s/out-%d-%%d", dir, in_time);
+        c = par.c = cluster_create (&cc);
+        par.listener = c->listeners[1];
+        must (pthread_create (&par.thread, NULL, parent_run, &par) == 0);
+        cluster_start (c, 0);
+        cluster_start (c, 2);
+        cluster_wait_sealed (c, 2);
+        ok (c->rc[2] == 0);
+        if (!in_time)
+            cluster_end (c, 0);
+        /* it may have been complete for longer than the time limit */
+        usleep (1200000);
+        write_at (path ("%s/.tmp-2", dir), 0, 10, 9);
+        par.delay_us = in_time ? 700000 : 3000000;
+        cluster_start (c, 3);
+        while (__atomic_load_n (&c->records[2].bad_chunks, __ATOMIC_RELAXED) == 0)
+            usleep (1000);
+        c->rc[2] = node_publish (c->nodes[2], &c->faults[2]);
+        if (in_time)
+            ok (cluster_is_delivered (c, 2) && c->records[2].retries == 0);
+        else {
+            cluster_ok_failed (c, 2, ETIMEDOUT, "nothing has come from rank");
+            ok (access (c->dests[2], F_OK) < 0);
+        }
+        cluster_destroy (c);
+        must (pthread_join (par.thread, NULL) == 0);
+    }
+}
+
 int main (void)
 {
+    run (test_sealed_and_lost);
     run (test_good_child);
     run (test_bad_child);
     run (test_garbage);

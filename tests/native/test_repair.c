@@ -2,7 +2,6 @@
  * be, and disks and sources that fail
  */
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -252,12 +251,7 @@ static void test_changed (const char *dir)
         if (!late)
             cluster_start (c, 0);
         cluster_start (c, 1);
-        while (c->rc[0] == 1) {
-            struct pollfd fd = { .fd = node_fd (c->nodes[0]), .events = POLLIN };
-
-            must (poll (&fd, 1, 20000) == 1);
-            c->rc[0] = node_seal (c->nodes[0], &c->faults[0]);
-        }
+        cluster_wait_sealed (c, 0);
         cluster_ok_failed (c, 0, ESTALE, "/b: changed while it was read");
         ok (c->faults[0].kind == FAULT_SOURCE);
         cluster_destroy (c);
@@ -281,12 +275,7 @@ static void test_disk_lies (const char *dir)
     cluster_start (c, 0);
     cluster_start (c, 1);
     /* rank 2 is not there yet: rank 1 gets all, and then loses some of it */
-    while (c->rc[1] == 1) {
-        struct pollfd fd = { .fd = node_fd (c->nodes[1]), .events = POLLIN };
-
-        must (poll (&fd, 1, 20000) == 1);
-        c->rc[1] = node_seal (c->nodes[1], &c->faults[1]);
-    }
+    cluster_wait_sealed (c, 1);
     ok (c->rc[1] == 0);
     write_at (tmp, 0, 100 * CHUNK, 9);
     cluster_start (c, 2);
