@@ -6,7 +6,9 @@ import argparse
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -28,7 +30,7 @@ def run_many(engine: str, seeds: Iterator[int], jobs: int, end: float) -> Iterat
         yield from job.run_many(seeds, end)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=end_with_parent) as pool:
         waiting: set[Future[Line]] = set()
         more = True
         while waiting or more:
@@ -41,6 +43,20 @@ def run_many(engine: str, seeds: Iterator[int], jobs: int, end: float) -> Iterat
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
+
+
+def end_with_parent() -> None:
+    """Have this process clean up and end when the one that has started it is killed."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        while True:  # the first one ends a schedule, the next the waiting for another
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+
+    # whoever runs this in the background may have it ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def main() -> None:
