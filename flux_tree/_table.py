@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .units import format_bytes, format_rate, format_seconds
+from .units import format_bytes, format_idset, format_rate, format_seconds
 
 if TYPE_CHECKING:
     from ._records import Result
@@ -28,6 +28,9 @@ __all__ = [
 
 #: Characters between columns.
 GAP = 2
+
+#: More reasons why ranks failed are not told one by one.
+MAX_REASONS = 16
 #: Of more ranks than this, only as many, the slowest, get a row.
 MAX_ROWS = 16
 #: Of more parents than this, the rest are counted.
@@ -266,7 +269,7 @@ def result_text(result: Result) -> str:
 
 
 def failure_lines(failures: Mapping[int, str], hosts: Sequence[str] | None = None) -> list[str]:
-    """Return why ranks failed, a line each.
+    """Return why ranks failed, a line for each reason; of many reasons the first ones.
 
     Parameters
     ----------
@@ -279,8 +282,20 @@ def failure_lines(failures: Mapping[int, str], hosts: Sequence[str] | None = Non
     -------
     list of str
     """
-    where = {rank: "" if hosts is None else f" ({hosts[rank]})" for rank in failures}
-    return [f"rank {rank}{where[rank]} failed: {text}" for rank, text in failures.items()]
+    ranks: dict[str, list[int]] = {}
+    for rank, text in failures.items():
+        ranks.setdefault(text, []).append(rank)
+    lines = []
+    for text, which in list(ranks.items())[:MAX_REASONS]:
+        if len(which) > 1:
+            lines.append(f"ranks {format_idset(which)} failed: {text}")
+        else:
+            host = "" if hosts is None else f" ({hosts[which[0]]})"
+            lines.append(f"rank {which[0]}{host} failed: {text}")
+    more = [rank for which in list(ranks.values())[MAX_REASONS:] for rank in which]
+    if more:
+        lines.append(f"{len(more)} more failed, each for a reason of its own: {format_idset(more)}")
+    return lines
 
 
 def result_header(result: Result) -> str:

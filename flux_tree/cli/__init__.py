@@ -63,10 +63,12 @@ def _fail(exc: Exception) -> int:
         import traceback
 
         traceback.print_exc()
-    if isinstance(exc, FluxTreeError) and len(exc.failures) > 1:
+    if isinstance(exc, FluxTreeError):
         from .._table import failure_lines
 
-        for line in failure_lines(exc.failures):
+        # the error itself says the first reason
+        others = {r: text for r, text in exc.failures.items() if not str(exc).endswith(text)}
+        for line in failure_lines(others):
             _end(line, exc.exit_code)
     if isinstance(exc, FluxTreeError):
         return _end(f"error: {exc}", exc.exit_code)
