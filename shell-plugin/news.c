@@ -296,15 +296,20 @@ struct slot *node_load (struct node *node, uint64_t chunk)
         < 0)
         goto error;
     sum = sum_of (slot->data, len);
-    if (table_sum (t, chunk, &known)) {
-        if (!sum_equal (sum, known)) {
-            cache_release (node->cache, slot);
-            return lose_chunk (node, chunk);
-        }
+    if (node->is_root)
+        table_land (t, chunk, sum); /* if it has no checksum yet */
+    if (!table_sum (t, chunk, &known)) { /* somebody else has just lost it */
+        cache_release (node->cache, slot);
+        errno = EAGAIN;
+        return NULL;
     }
+    if (!sum_equal (sum, known)) {
+        cache_release (node->cache, slot);
+        return lose_chunk (node, chunk);
+    }
+    /* only now: what is found there goes out with the checksum of the table */
     cache_publish (node->cache, slot, chunk);
     if (node->is_root) {
-        table_land (t, chunk, sum);
         atomic_fetch_add (&node->work, 1);
         pthread_mutex_lock (&node->lock);
         pthread_cond_broadcast (&node->cond);
