@@ -117,6 +117,12 @@ int node_prepare (struct node *node, struct fault *f)
                 | (c->resume && c->deliver ? STORE_RESUME : 0)
                 | (c->sync && c->deliver ? STORE_SYNC : 0);
 
+    /* the list of names is a parent's, and not covered by it */
+    if (c->sha256 && node->manifest->entries[0].type != ENTRY_FILE)
+        return fault_set (f,
+                          EBADMSG,
+                          c->rank,
+                          "digest is of one file, but a directory comes");
     if (!(node->tables[SPACE_PAYLOAD] = table_create (node->manifest->bytes,
                                                       node->manifest->chunk_size,
                                                       c->stripes,
