@@ -53,7 +53,6 @@ struct up {
     uint32_t fill_have;
     unsigned char *fill_data;
     struct slot *fill_slot;
-    _Atomic int64_t link_ns; /* the rest of a payload was waited for */
 
     bool same_machine;
     int pings;
