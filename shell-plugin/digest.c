@@ -177,11 +177,13 @@ int digest_start (struct node *node, struct fault *f)
         return 0;
     sigfillset (&all);
     pthread_sigmask (SIG_SETMASK, &all, &old);
+    node->hasher_started = true; /* it may look at that itself */
     errnum = pthread_create (&node->hasher, NULL, hash_run, node);
     pthread_sigmask (SIG_SETMASK, &old, NULL);
-    if (errnum != 0)
+    if (errnum != 0) {
+        node->hasher_started = false;
         return fault_set (f, errnum, node->config.rank, "cannot start a thread");
-    node->hasher_started = true;
+    }
     return 0;
 }
 

@@ -136,7 +136,8 @@ static int on_ping (struct down *d, const struct wire_msg *msg)
         .type = WIRE_PONG,
         .pong.sent = msg->ping.sent,
         .pong.seen = clock_ns (),
-        .pong.work = atomic_load (&node->work),
+        .pong.work = atomic_load (&node->work)
+                     + atomic_load (&node->passed[d->tree]),
         .pong.ahead = ahead & UINT32_MAX,
         .pong.hops = ahead >> 32,
     };
@@ -239,14 +240,17 @@ static int begin_chunk (struct down *d)
     if (d->send.space == SPACE_PAYLOAD
         && !(d->slot = node_load (node, d->send.chunk)))
         return errno == EAGAIN ? 0 : -1; /* it will be there again */
+    /* loading it has made its checksum known, if it was not */
+    if (!table_sum (t, d->send.chunk, &msg.data.sum)) {
+        release_slot (d);
+        return 0;
+    }
     memmove (&d->wanted[i],
              &d->wanted[i + 1],
              (--d->nwanted - i) * sizeof (d->wanted[0]));
     msg.data.space = d->send.space;
     msg.data.chunk = d->send.chunk;
     msg.data.length = table_length (t, d->send.chunk);
-    /* loading it has made its checksum known, if it was not */
-    table_sum (t, d->send.chunk, &msg.data.sum);
     d->send_length = msg.data.length;
     d->sent = 0;
     /* not in the queue: a pong might get between it and its payload */

@@ -212,7 +212,7 @@ static void count_wait (struct loop *l, int64_t ns)
         if (u->filling) {
             in_chunk = true;
             if (u->fill.space == SPACE_PAYLOAD)
-                add_ns (&u->link_ns, ns);
+                add_ns (&l->node->link_ns[u->tree], ns);
         }
     }
     if (connected)

@@ -53,7 +53,6 @@ struct up {
     uint32_t fill_have;
     unsigned char *fill_data;
     struct slot *fill_slot;
-    _Atomic int64_t link_ns; /* the rest of a payload was waited for */
 
     bool same_machine;
     int pings;
@@ -69,6 +68,7 @@ struct up {
     /* scout.c; what the parent said last: */
     uint64_t parent_have;
     uint64_t parent_work;
+    bool work_known;         /* of this parent */
     uint32_t ahead;
     uint32_t hops;
     uint64_t bytes;          /* that have come */
@@ -180,6 +180,8 @@ int up_on_data (struct up *u, const struct wire_msg *msg);
 int up_fill (struct up *u); /* 1 when all of the chunk has come */
 int up_land (struct up *u);
 void up_drop_requests (struct up *u);
+/* What came of a chunk is of no use. */
+void up_waste (struct up *u);
 /* Chunks of the payload that are asked for at once. */
 int up_window (struct node *node);
 

@@ -117,6 +117,12 @@ int node_prepare (struct node *node, struct fault *f)
                 | (c->resume && c->deliver ? STORE_RESUME : 0)
                 | (c->sync && c->deliver ? STORE_SYNC : 0);
 
+    /* the list of names is a parent's, and not covered by it */
+    if (c->sha256 && node->manifest->entries[0].type != ENTRY_FILE)
+        return fault_set (f,
+                          EBADMSG,
+                          c->rank,
+                          "digest is of one file, but a directory comes");
     if (!(node->tables[SPACE_PAYLOAD] = table_create (node->manifest->bytes,
                                                       node->manifest->chunk_size,
                                                       c->stripes,
@@ -296,15 +302,20 @@ struct slot *node_load (struct node *node, uint64_t chunk)
         < 0)
         goto error;
     sum = sum_of (slot->data, len);
-    if (table_sum (t, chunk, &known)) {
-        if (!sum_equal (sum, known)) {
-            cache_release (node->cache, slot);
-            return lose_chunk (node, chunk);
-        }
+    if (node->is_root)
+        table_land (t, chunk, sum); /* if it has no checksum yet */
+    if (!table_sum (t, chunk, &known)) { /* somebody else has just lost it */
+        cache_release (node->cache, slot);
+        errno = EAGAIN;
+        return NULL;
     }
+    if (!sum_equal (sum, known)) {
+        cache_release (node->cache, slot);
+        return lose_chunk (node, chunk);
+    }
+    /* only now: what is found there goes out with the checksum of the table */
     cache_publish (node->cache, slot, chunk);
     if (node->is_root) {
-        table_land (t, chunk, sum);
         atomic_fetch_add (&node->work, 1);
         pthread_mutex_lock (&node->lock);
         pthread_cond_broadcast (&node->cond);

@@ -92,8 +92,11 @@ struct node {
     struct sum digest;
 
     _Atomic int64_t progress_ns; /* when something came last */
-    _Atomic uint64_t work;       /* changes while this rank gets on */
+    _Atomic int64_t wasted_ns;   /* receive.c: since when nothing was of use */
+    _Atomic uint64_t work;       /* changes while this rank gets on, */
+    _Atomic uint64_t passed[MAX_STRIPES]; /* or its ancestors in a tree do */
     _Atomic uint64_t ahead[MAX_STRIPES]; /* scout.c: what a pong says of it */
+    _Atomic int64_t link_ns[MAX_STRIPES]; /* the rest of a chunk was waited for */
     _Atomic int held_slots;
     _Atomic int ndowns;
     _Atomic int strangers; /* of these, in all loops and on the way there */

@@ -23,6 +23,25 @@ void up_drop_requests (struct up *u)
     u->filling = false;
 }
 
+/* Bytes are a sign of life, but somebody or something on the way may spoil or cut
+ * every chunk: then it is not waited for ever.
+ */
+void up_waste (struct up *u)
+{
+    struct node *node = u->loop->node;
+    int64_t since = atomic_load (&node->wasted_ns);
+
+    if (since == 0)
+        atomic_store (&node->wasted_ns, clock_ns ());
+    else if (clock_ns () - since > node->config.timeout * 1e9)
+        node_failf (node,
+                    EBADMSG,
+                    "no chunk has come whole and right for %.0f seconds, the "
+                    "last one from rank %d",
+                    node->config.timeout,
+                    up_rank (u));
+}
+
 int up_window (struct node *node)
 {
     int window = WINDOW_BYTES / node->manifest->chunk_size;
@@ -171,9 +190,11 @@ int up_land (struct up *u)
     if (!sum_equal (sum_of (u->fill_data, u->fill_length), u->fill_sum)
         || !table_accepts (t, u->fill.chunk, u->fill_sum)) {
         record_add (node->config.record, bad_chunks, 1);
+        up_waste (u);
         errno = EBADMSG;
         return -1;
     }
+    atomic_store (&node->wasted_ns, 0);
     for (int i = 0; i < u->nasked; i++) {
         if (u->asked[i].space == u->fill.space
             && u->asked[i].chunk == u->fill.chunk) {

@@ -79,9 +79,9 @@ void node_report_end (struct node *node)
     for (int i = 0; i < node->nloops; i++) {
         wait_ns += atomic_load (&node->loops[i].wait_ns);
         link_ns += atomic_load (&node->loops[i].link_ns);
-        for (struct up *u = node->loops[i].ups; u; u = u->next)
-            r->links[u->tree] = atomic_load (&u->link_ns) / 1e9;
     }
+    for (int s = 0; !node->is_root && s < node->config.stripes; s++)
+        r->links[s] = atomic_load (&node->link_ns[s]) / 1e9;
     if (node->nloops_up > 0) {
         r->wait_data = wait_ns / 1e9 / node->nloops_up;
         r->wait_link = link_ns / 1e9 / node->nloops_up;

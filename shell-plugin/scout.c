@@ -162,7 +162,6 @@ static void move (struct up **up, int64_t now)
     s->moved_ns = now;
     s->moved_via = u->via;
     s->moved_rate = u->rate;
-    atomic_store (&s->link_ns, atomic_load (&u->link_ns));
     *up = s;
     up_destroy (u);
     record_add (s->loop->node->config.record, moves, 1);
@@ -218,6 +217,7 @@ void up_scout (struct up **up, int64_t now)
         if (u->scout)
             end_trial (u, now);
         u->behind_ns = 0;
+        atomic_store (&u->loop->node->ahead[u->tree], WIRE_NOBODY);
         return;
     }
     measure (u, now);

@@ -90,6 +90,7 @@ static int take_name (struct store *st, bool *replaced)
 
 static int publish_name (struct store *st, struct fault *f)
 {
+    struct stat sb;
     bool replaced;
     int rc;
 
@@ -102,8 +103,12 @@ static int publish_name (struct store *st, struct fault *f)
     rc = store_sync_name (st, f); /* before what it replaced is gone */
     if (!replaced)
         return rc;
-    /* if we are killed now, the next run may know it for what nobody needs */
-    if (st->resume)
+    /* if we are killed now, the next run may know it for what nobody needs. A
+     * file may have other names, whose mode it is too.
+     */
+    if (st->resume
+        && fstatat (st->parentfd, st->tmp, &sb, AT_SYMLINK_NOFOLLOW) == 0
+        && (S_ISDIR (sb.st_mode) || (S_ISREG (sb.st_mode) && sb.st_nlink == 1)))
         (void)fchmodat (st->parentfd,
                         st->tmp,
                         partial_mode (st),

@@ -58,6 +58,7 @@ static void disconnect (struct up *u)
     u->offered = false;
     u->pings = 0;
     u->ping_ns = 0;
+    u->work_known = false;
     u->told = 0;
 }
 
@@ -102,6 +103,8 @@ static void lose (struct up *u)
                    EACCES,
                    "rank %d does not have the key of this broadcast",
                    up_rank (u));
+    if (u->filling)
+        up_waste (u);
     disconnect (u);
     if (u->is_scout)
         u->trial_failed = true;
@@ -240,6 +243,7 @@ static bool is_time (int64_t ns)
 
 static int on_pong (struct up *u, const struct wire_msg *msg)
 {
+    struct node *node = u->loop->node;
     int64_t error;
 
     if (u->ping_ns == 0 || msg->pong.sent != u->ping_ns
@@ -258,9 +262,12 @@ static int on_pong (struct up *u, const struct wire_msg *msg)
         u->edge_offset = msg->pong.seen - (msg->pong.sent + error);
     }
     set_clock (u);
-    if (msg->pong.work != u->parent_work)
-        node_progress (u->loop->node, clock_ns ());
+    if (u->work_known && msg->pong.work != u->parent_work) {
+        node_progress (node, clock_ns ());
+        atomic_fetch_add (&node->passed[u->tree], 1);
+    }
     u->parent_work = msg->pong.work;
+    u->work_known = true;
     u->parent_have = msg->pong.have;
     u->ahead = msg->pong.ahead;
     u->hops = msg->pong.hops;

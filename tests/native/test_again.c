@@ -250,8 +250,46 @@ static void test_digest (const char *dir)
     }
 }
 
+/* What had the name has another one too, whose mode and data stay. */
+static void test_other_name (const char *dir)
+{
+    struct cluster_config cc = base (dir);
+    const char *other = path ("%s/other", dir);
+    struct stat sb;
+
+    make_file (cc.source, 20 * CHUNK, 1);
+    make_file (path ("%s/out-2", dir), 5 * CHUNK, 2);
+    must (chmod (path ("%s/out-2", dir), 0754) == 0);
+    must (link (path ("%s/out-2", dir), other) == 0);
+    cc.n = 3;
+    ok_fetched (&cc, 20, 20 * CHUNK);
+    must (stat (other, &sb) == 0);
+    ok ((sb.st_mode & 07777) == 0754 && sb.st_size == 5 * CHUNK && sb.st_nlink == 1);
+}
+
+/* A digest is of one file: a parent could give anything around the same bytes. */
+static void test_digest_of_tree (const char *dir)
+{
+    struct cluster_config cc = base (dir);
+    unsigned char digest[32];
+    struct cluster *c;
+
+    make_dir (cc.source);
+    make_file (path ("%s/a", cc.source), 20 * CHUNK, 1);
+    hash_file (path ("%s/a", cc.source), digest);
+    cc.sha256 = digest;
+    cc.n = 2;
+    cc.left_out = 1 << 1;
+    c = cluster_create (&cc);
+    cluster_start (c, 0);
+    cluster_ok_failed (c, 0, EBADMSG, "digest is of one file, but a directory comes");
+    cluster_destroy (c);
+}
+
 int main (void)
 {
+    run (test_other_name);
+    run (test_digest_of_tree);
     run (test_file);
     run (test_mixed);
     run (test_refused);

@@ -260,6 +260,8 @@ struct parent {
     uint64_t have; /* as it says */
     uint32_t ahead;
     bool tells_digest;
+    double idle_s; /* for so long it only says that it gets on */
+    bool comes_again;
     pthread_t thread;
     bool served; /* it came so far that it could lie */
 };
@@ -321,8 +323,33 @@ static bool send_chunk (struct peer *p, struct parent *par, const struct wire_ms
         msg.type = WIRE_GET;
     if (lies && par->lie == LIE_STOP)
         len /= 2;
-    return peer_send (p, &msg) && peer_send_data (p, data, len)
-           && !(lies && par->lie == LIE_STOP);
+    if (!peer_send (p, &msg) || !peer_send_data (p, data, len))
+        return false;
+    if (lies && par->lie == LIE_STOP) {
+        usleep (100000); /* what is on its way may be lost with the connection */
+        return false;
+    }
+    return true;
+}
+
+static void get_on (struct peer *p, double seconds)
+{
+    int64_t end = node_clock_ns () + seconds * 1e9;
+    struct wire_msg msg;
+
+    for (uint64_t work = 0; peer_receive (p, &msg) && node_clock_ns () < end; work++) {
+        struct wire_msg pong = {
+            .type = WIRE_PONG,
+            .pong.sent = msg.ping.sent,
+            .pong.seen = node_clock_ns (),
+            .pong.work = work,
+            .pong.ahead = WIRE_NOBODY,
+        };
+
+        ok (msg.type == WIRE_PING);
+        if (!peer_send (p, &pong))
+            return;
+    }
 }
 
 static void serve (struct peer *p, struct parent *par)
@@ -349,6 +376,10 @@ static void serve (struct peer *p, struct parent *par)
     }
     if (!peer_receive (p, &msg) || msg.type != WIRE_HELLO || !peer_send (p, &welcome))
         return;
+    if (par->idle_s > 0) {
+        get_on (p, par->idle_s);
+        return;
+    }
     while (peer_receive (p, &msg)) {
         if (msg.type == WIRE_PING) {
             struct wire_msg pong = {
@@ -389,12 +420,14 @@ static void *parent_run (void *arg)
     struct peer p;
     int conn;
 
-    if (poll (&fd, 1, 20000) <= 0
-        || (conn = accept4 (par->listener, NULL, NULL, SOCK_CLOEXEC)) < 0)
-        return NULL;
-    if (peer_open (&p, par->c->key, conn, false))
-        serve (&p, par);
-    peer_close (&p);
+    do {
+        if (poll (&fd, 1, par->served ? 1000 : 20000) <= 0
+            || (conn = accept4 (par->listener, NULL, NULL, SOCK_CLOEXEC)) < 0)
+            return NULL;
+        if (peer_open (&p, par->c->key, conn, false))
+            serve (&p, par);
+        peer_close (&p);
+    } while (par->comes_again);
     return NULL;
 }
 
@@ -525,8 +558,64 @@ static void test_sealed_and_lost (const char *dir)
     }
 }
 
+/* The parent gets on, but has nothing yet: nobody below it gives up meanwhile. */
+static void test_patience (const char *dir)
+{
+    struct cluster_config cc = base (dir);
+    struct parent par = { .rank = 1, .lie = LIE_NONE, .idle_s = 2.5 };
+    struct cluster *c;
+
+    make_file (cc.source, 20 * CHUNK, 1);
+    cc.left_out = 1 << 1;
+    cc.timeout = 1;
+    c = par.c = cluster_create (&cc);
+    par.listener = c->listeners[1];
+    must (pthread_create (&par.thread, NULL, parent_run, &par) == 0);
+    cluster_start_all (c);
+    cluster_wait (c);
+    cluster_publish (c);
+    ok (cluster_is_delivered (c, 2) && cluster_is_delivered (c, 3));
+    cluster_end_all (c);
+    must (pthread_join (par.thread, NULL) == 0);
+    cluster_destroy (c);
+}
+
+/* Whoever sends nothing but what is of no use is not believed for ever. */
+static void test_only_lies (const char *dir)
+{
+    enum lie lies[] = { LIE_SUM, LIE_STOP };
+
+    for (int i = 0; i < 2; i++) {
+        struct cluster_config cc = base (dir);
+        struct parent par = { .lie = lies[i], .ahead = WIRE_NOBODY, .comes_again = true };
+        struct pollfd fd = { .events = POLLIN };
+        struct cluster *c;
+
+        if (i == 0)
+            make_file (cc.source, 20 * CHUNK, 1);
+        cc.n = 2;
+        cc.left_out = 1 << 0;
+        cc.timeout = 1;
+        c = par.c = cluster_create (&cc);
+        par.listener = c->listeners[0];
+        must (pthread_create (&par.thread, NULL, parent_run, &par) == 0);
+        cluster_start (c, 1);
+        fd.fd = node_fd (c->nodes[1]);
+        if (ok (poll (&fd, 1, 5000) == 1)) {
+            cluster_wait (c);
+            cluster_ok_failed (c, 1, EBADMSG, "no chunk has come whole and right for 1");
+            ok ((c->records[1].bad_chunks > 1) == (lies[i] == LIE_SUM));
+        }
+        cluster_end_all (c);
+        must (pthread_join (par.thread, NULL) == 0);
+        cluster_destroy (c);
+    }
+}
+
 int main (void)
 {
+    run (test_patience);
+    run (test_only_lies);
     run (test_sealed_and_lost);
     run (test_good_child);
     run (test_bad_child);
