@@ -344,6 +344,7 @@ def test_a_disk_that_hangs(source, to, tmp_path, on_failure, begin, hung, monkey
         monkeypatch.setattr(_local, "_START", begin)
     for rank in range(4):
         (to / str(rank)).mkdir()
+    others = [rank for rank in range(4) if rank != hung]
     frozen = []
 
     def progress(records):
@@ -360,10 +361,10 @@ def test_a_disk_that_hangs(source, to, tmp_path, on_failure, begin, hung, monkey
         if on_failure == "abort":
             with pytest.raises(flux_tree.BroadcastError, match=f"^rank {hung}: hung"):
                 send()
-            assert [os.listdir(to / str(rank)) for rank in range(4) if rank != hung] == [[], [], []]
+            assert [os.listdir(to / str(rank)) for rank in others] == [[], [], []]
         else:
             assert list(send().failures) == [hung]
-            assert all(difference(source, to / str(r) / "copy") == "" for r in range(4) if r != hung)
+            assert all(difference(source, to / str(r) / "copy") == "" for r in others)
 
 
 #: The launcher; rank 1 is killed when it is to rename, and rank 3 comes to that only later.
