@@ -92,7 +92,10 @@ static bool hash_chunk (struct hash *h, uint64_t chunk)
     for (;;) {
         if (!wait_chunk (node, chunk))
             return false;
-        if ((slot = node_load (node, chunk)))
+        node_busy (node, HELPER_HASHER);
+        slot = node_load (node, chunk);
+        node_idle (node, HELPER_HASHER);
+        if (slot)
             break;
         if (errno != EAGAIN)
             return false;

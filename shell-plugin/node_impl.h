@@ -50,6 +50,14 @@ enum node_time {
     TIME_COUNT,
 };
 
+/* Threads beside the loops that go through all chunks. */
+enum node_helper {
+    HELPER_SUMMER, /* root.c */
+    HELPER_KEEPER, /* resume.c, or root.c: sees to the destination */
+    HELPER_HASHER, /* digest.c */
+    HELPER_COUNT,
+};
+
 struct path {
     struct ancestor *ancestors; /* parent first, root last */
     int count;
@@ -97,6 +105,7 @@ struct node {
     _Atomic uint64_t passed[MAX_STRIPES]; /* or its ancestors in a tree do */
     _Atomic uint64_t ahead[MAX_STRIPES]; /* scout.c: what a pong says of it */
     _Atomic int64_t link_ns[MAX_STRIPES]; /* the rest of a chunk was waited for */
+    _Atomic int64_t busy_ns[HELPER_COUNT]; /* with a chunk, since; 0: not */
     _Atomic int held_slots;
     _Atomic int ndowns;
     _Atomic int strangers; /* of these, in all loops and on the way there */
@@ -173,8 +182,13 @@ void digest_stop (struct node *node);
 void node_mark (struct node *node, enum node_time what, bool again);
 void node_set_clock (struct node *node, int64_t offset, int64_t error);
 void node_report_end (struct node *node);
-/* A loop is at work: the rank is, if all of them are. */
+/* A loop is at work: the rank is, if all of its threads are. */
 void node_report_alive (struct node *node);
+/* A helper begins with a chunk, or waits for others: it may do so for ever, but
+ * not hang with one in a file system.
+ */
+void node_busy (struct node *node, enum node_helper who);
+void node_idle (struct node *node, enum node_helper who);
 /* The rank has failed. Always returns -1. */
 int node_report_failure (struct node *node, struct fault *f);
 

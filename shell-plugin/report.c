@@ -65,8 +65,24 @@ void node_report_alive (struct node *node)
         if (ns < oldest)
             oldest = ns;
     }
+    for (int i = 0; i < HELPER_COUNT; i++) {
+        int64_t ns = atomic_load (&node->busy_ns[i]);
+
+        if (ns != 0 && ns < oldest)
+            oldest = ns;
+    }
     record_set (&node->config.record->alive,
                 (oldest - node->config.epoch_ns) / 1e9);
+}
+
+void node_busy (struct node *node, enum node_helper who)
+{
+    atomic_store (&node->busy_ns[who], clock_ns ());
+}
+
+void node_idle (struct node *node, enum node_helper who)
+{
+    atomic_store (&node->busy_ns[who], 0);
 }
 
 void node_report_end (struct node *node)

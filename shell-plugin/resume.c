@@ -20,6 +20,7 @@ static bool is_right (struct node *node,
     struct table *t = node->tables[SPACE_PAYLOAD];
     uint32_t length = table_length (t, chunk);
 
+    node_busy (node, HELPER_KEEPER);
     /* to read takes its time, which is no silence */
     node_progress (node, clock_ns ());
     atomic_fetch_add (&node->work, 1);
@@ -51,6 +52,7 @@ int resume_open (struct node *node, struct fault *f)
     if (!(buf = malloc (t->chunk_size)))
         return fault_set (f, ENOMEM, node->config.rank, "out of memory");
     kept = is_all_right (node, buf);
+    node_idle (node, HELPER_KEEPER); /* what follows may take long */
     free (buf);
     if (!kept)
         return store_begin (node->dest, f);
@@ -63,15 +65,18 @@ int resume_find (struct node *node, uint64_t chunk, void *buf, struct fault *f)
 {
     struct table *t = node->tables[SPACE_PAYLOAD];
     uint32_t length = table_length (t, chunk);
+    int found = 1;
 
     if (!is_right (node, RECALL_PARTIAL, chunk, buf)) {
         if (!is_right (node, RECALL_FINAL, chunk, buf))
-            return 0;
-        if (store_write (node->dest, chunk * t->chunk_size, buf, length, f) < 0)
-            return -1;
+            found = 0;
+        else if (store_write (node->dest, chunk * t->chunk_size, buf, length, f) < 0)
+            found = -1;
     }
-    record_add (node->config.record, bytes_kept, length);
-    return 1;
+    node_idle (node, HELPER_KEEPER);
+    if (found > 0)
+        record_add (node->config.record, bytes_kept, length);
+    return found;
 }
 
 static int check_chunk (struct node *node,

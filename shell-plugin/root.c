@@ -107,9 +107,11 @@ static void *summer_run (void *arg)
                                 : !wait_chunk (node, c, &idle))
             return NULL;
         if (!table_sum (t, c, &sum)) {
+            node_busy (node, HELPER_SUMMER);
             if (!(slot = node_load (node, c)))
                 return NULL;
             cache_release (node->cache, slot);
+            node_idle (node, HELPER_SUMMER);
         }
         if (node->config.resume)
             land_sums (node, c);
@@ -127,6 +129,7 @@ static int copy_chunk (struct node *node, uint64_t chunk, struct fault *f)
     struct slot *slot;
     int rc;
 
+    node_busy (node, HELPER_KEEPER);
     if (!(slot = node_load (node, chunk)))
         return -1;
     rc = store_write (node->dest,
@@ -135,6 +138,7 @@ static int copy_chunk (struct node *node, uint64_t chunk, struct fault *f)
                       table_length (t, chunk),
                       f);
     cache_release (node->cache, slot);
+    node_idle (node, HELPER_KEEPER);
     if (rc < 0)
         node_fail (node, f);
     return rc;

@@ -354,25 +354,27 @@ _launcher.main()
 
 @pytest.mark.lab
 @pytest.mark.parametrize(
-    ("on_failure", "begin"),
+    ("on_failure", "begin", "hung"),
     [
-        pytest.param("abort", None, id="abort", marks=pytest.mark.slow),
-        pytest.param("continue", None, id="continue"),
-        pytest.param("abort", FROZEN, id="abort at the end"),
-        pytest.param("continue", FROZEN, id="continue at the end", marks=pytest.mark.slow),
+        pytest.param("abort", None, 2, id="abort", marks=pytest.mark.slow),
+        pytest.param("continue", None, 2, id="continue"),
+        pytest.param("abort", None, 0, id="root"),
+        pytest.param("abort", FROZEN, 2, id="abort at the end"),
+        pytest.param("continue", FROZEN, 2, id="continue at the end", marks=pytest.mark.slow),
     ],
 )
-def test_a_disk_that_hangs(source, to, tmp_path, on_failure, begin, monkeypatch):
+def test_a_disk_that_hangs(source, to, tmp_path, on_failure, begin, hung, monkeypatch):
     """Not even SIGKILL ends a rank that waits for it; nobody waits for the rank."""
     if begin is not None:
         monkeypatch.setattr(_local, "_START", begin)
     for rank in range(4):
         (to / str(rank)).mkdir()
+    others = [rank for rank in range(4) if rank != hung]
     frozen = []
 
     def progress(records):
         if begin is None and not frozen and some(0.2)(records):
-            frozen.append(subprocess.run(["fsfreeze", "-f", to / "2"], check=True))
+            frozen.append(subprocess.run(["fsfreeze", "-f", to / str(hung)], check=True))
 
     def send():
         at = f"{to}/{{rank}}/copy"
@@ -380,14 +382,14 @@ def test_a_disk_that_hangs(source, to, tmp_path, on_failure, begin, monkeypatch)
         options.update(progress=progress, on_failure=on_failure)
         return flux_tree.broadcast(source, at, "chain", ranks=4, **options)
 
-    with own_disk(tmp_path / "image", to / "2", 4 * SIZE):
+    with own_disk(tmp_path / "image", to / str(hung), 4 * SIZE):
         if on_failure == "abort":
-            with pytest.raises(flux_tree.BroadcastError, match=r"^rank 2: hung"):
+            with pytest.raises(flux_tree.BroadcastError, match=f"^rank {hung}: hung"):
                 send()
-            assert [os.listdir(to / str(rank)) for rank in (0, 1, 3)] == [[], [], []]
+            assert [os.listdir(to / str(rank)) for rank in others] == [[], [], []]
         else:
-            assert list(send().failures) == [2]
-            assert all(difference(source, to / str(r) / "copy") == "" for r in (0, 1, 3))
+            assert list(send().failures) == [hung]
+            assert all(difference(source, to / str(r) / "copy") == "" for r in others)
 
 
 #: The launcher; rank 1 is killed when it is to rename, and rank 3 comes to that only later.

@@ -288,13 +288,13 @@ static void test_digest_of_tree (const char *dir)
 
 int main (void)
 {
-    run (test_other_name);
-    run (test_digest_of_tree);
     run (test_file);
     run (test_mixed);
     run (test_refused);
     run (test_tree);
     run (test_interrupted);
     run (test_digest);
+    run (test_other_name);
+    run (test_digest_of_tree);
     return check_end ();
 }

@@ -553,8 +553,9 @@ static void test_sealed_and_lost (const char *dir)
             cluster_ok_failed (c, 2, ETIMEDOUT, "nothing has come from rank");
             ok (access (c->dests[2], F_OK) < 0);
         }
-        cluster_destroy (c);
+        cluster_end_all (c);
         must (pthread_join (par.thread, NULL) == 0);
+        cluster_destroy (c);
     }
 }
 
@@ -614,14 +615,14 @@ static void test_only_lies (const char *dir)
 
 int main (void)
 {
-    run (test_patience);
-    run (test_only_lies);
-    run (test_sealed_and_lost);
     run (test_good_child);
     run (test_bad_child);
     run (test_garbage);
     run (test_flood);
     run (test_bad_parent);
     run (test_slow_parent);
+    run (test_sealed_and_lost);
+    run (test_patience);
+    run (test_only_lies);
     return check_end ();
 }
