@@ -138,6 +138,9 @@ static int on_ping (struct down *d, const struct wire_msg *msg)
         .pong.seen = clock_ns (),
         .pong.work = atomic_load (&node->work)
                      + atomic_load (&node->passed[d->tree]),
+        .pong.rate = node->is_root && node->nchildren[d->tree] > 1
+                         ? atomic_load (&node->fastest[d->tree])
+                         : 0,
         .pong.ahead = ahead & UINT32_MAX,
         .pong.hops = ahead >> 32,
     };
@@ -301,6 +304,7 @@ static int send_payload (struct down *d)
         if (n <= 0)
             return n;
         d->sent += n;
+        d->bytes += n;
         if (d->send.space == SPACE_PAYLOAD)
             record_add (r, bytes_out, n);
     }
@@ -425,10 +429,29 @@ static void down_ready (struct handler *h, uint32_t events)
         down_pump (d);
 }
 
+/* How fast it gets what it asks for; see tick () in loop.c. */
+static void measure (struct down *d, int64_t now)
+{
+    _Atomic uint64_t *fastest = &down_node (d)->fastest[d->tree];
+    double seconds = (now - d->measured_ns) / 1e9;
+
+    if (d->measured_ns != 0 && seconds > 0) {
+        d->rate += RATE_WEIGHT * ((d->bytes - d->measured_bytes) / seconds - d->rate);
+        if (d->rate > atomic_load (fastest))
+            atomic_store (fastest, d->rate);
+    }
+    d->measured_ns = now;
+    d->measured_bytes = d->bytes;
+}
+
 void down_tick (struct down *d)
 {
-    if (d->stranger && clock_ns () - d->since_ns > GREETING_NS)
+    int64_t now = clock_ns ();
+
+    if (d->stranger && now - d->since_ns > GREETING_NS)
         down_drop (d);
+    else if (d->state == DOWN_RUNNING)
+        measure (d, now);
 }
 
 struct down *down_create (struct loop *l, int fd)

@@ -182,6 +182,9 @@ static void pump_all (struct loop *l)
 
 static void tick (struct loop *l, int64_t now)
 {
+    /* what no child reaches any more fades */
+    for (int s = 0; l == l->node->loops && s < l->node->config.stripes; s++)
+        atomic_store (&l->node->fastest[s], atomic_load (&l->node->fastest[s]) * 0.9);
     for (struct up **p = &l->ups; *p; p = &(*p)->next) {
         up_tick (*p);
         up_scout (p, now);

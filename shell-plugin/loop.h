@@ -14,6 +14,9 @@ struct handler {
 #define LOOP_NO_DESCRIPTORS                                                    \
     "out of file descriptors: raise the limit (ulimit -n)"
 
+/* Of the last tick, in a rate. */
+#define RATE_WEIGHT 0.3
+
 struct loop;
 
 struct request {
@@ -68,6 +71,7 @@ struct up {
     /* scout.c; what the parent said last: */
     uint64_t parent_have;
     uint64_t parent_work;
+    uint64_t parent_rate;
     bool work_known;         /* of this parent */
     uint32_t ahead;
     uint32_t hops;
@@ -110,6 +114,10 @@ struct down {
     bool stranger; /* counts as one of the loop's */
     int rank;
     int tree;
+    uint64_t bytes;          /* of payload, sent */
+    uint64_t measured_bytes; /* of these, at the last measurement */
+    int64_t measured_ns;
+    double rate;             /* lately, bytes per second */
     bool wants_write;
     bool offer_sent;
     bool digest_sent;

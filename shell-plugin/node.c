@@ -208,8 +208,10 @@ struct node *node_create (const struct node_config *c, struct fault *f)
         if (!node->is_root && find_path (node, c, s, f) < 0)
             goto error;
         for (int r = 0; r < c->size; r++) {
-            if (c->parents[(size_t)s * c->size + r] == c->rank)
+            if (c->parents[(size_t)s * c->size + r] == c->rank) {
                 node->has_children = true;
+                node->nchildren[s]++;
+            }
         }
     }
     for (int s = 0; s < MAX_STRIPES; s++)

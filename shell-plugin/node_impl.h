@@ -104,6 +104,8 @@ struct node {
     _Atomic uint64_t work;       /* changes while this rank gets on, */
     _Atomic uint64_t passed[MAX_STRIPES]; /* or its ancestors in a tree do */
     _Atomic uint64_t ahead[MAX_STRIPES]; /* scout.c: what a pong says of it */
+    _Atomic uint64_t fastest[MAX_STRIPES]; /* bytes/s lately to one child */
+    int nchildren[MAX_STRIPES];
     _Atomic int64_t link_ns[MAX_STRIPES]; /* the rest of a chunk was waited for */
     _Atomic int64_t busy_ns[HELPER_COUNT]; /* with a chunk, since; 0: not */
     _Atomic int held_slots;

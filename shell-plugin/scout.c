@@ -24,11 +24,11 @@
  * what was idle on the way may let a burst pass.
  */
 #define TRIAL_S 0.25
+#define TRIAL_PART 0.01       /* of what is lacking, at most */
 #define TRIAL_BYTES (256 << 10)
 /* After a move others may have moved too: was it worth it? */
 #define REGRET_NS 1500000000LL
 #define REGRET 1.2
-#define RATE_WEIGHT 0.3       /* of the last tick */
 
 static struct table *payload (struct up *u)
 {
@@ -58,19 +58,30 @@ static bool is_behind (struct up *u)
     return u->parent_have > have + up_window (node);
 }
 
+/* Everybody is behind the root, which has all from the beginning. That somebody
+ * is slow shows only beside another of its children; if it has no other, it may
+ * be, and only those next to it find out.
+ */
+static bool is_slow_at_root (struct up *u, uint64_t *hops)
+{
+    if (u->parent_rate == 0)
+        *hops |= WIRE_UNSURE;
+    return u->parent_rate == 0 || u->parent_rate > FASTER * u->rate;
+}
+
 /* What our children hear of who is far ahead, and how far away that is. */
 static void pass_on (struct up *u)
 {
     uint64_t ahead = WIRE_NOBODY;
-    uint64_t hops = 0;
+    uint64_t hops = 1;
 
     if (is_behind (u)) {
-        ahead = up_rank (u);
-        hops = 1;
+        if (up_rank (u) != 0 || is_slow_at_root (u, &hops))
+            ahead = up_rank (u);
     }
-    else if (u->ahead != WIRE_NOBODY) {
+    else if (u->ahead != WIRE_NOBODY && !(u->hops & WIRE_UNSURE)) {
         ahead = u->ahead;
-        hops = (uint64_t)u->hops + 1;
+        hops += u->hops;
     }
     atomic_store (&u->loop->node->ahead[u->tree], hops << 32 | ahead);
 }
@@ -84,7 +95,9 @@ static int find_ahead (struct up *u, int *hops)
         *hops = 1;
         return u->via + 1 < path->count ? u->via + 1 : -1;
     }
-    *hops = u->hops < 16 ? u->hops : 16;
+    *hops = u->hops & ~WIRE_UNSURE;
+    if (*hops > 16)
+        *hops = 16;
     for (int i = u->via + 1; i < path->count; i++) {
         if ((uint32_t)path->ancestors[i].rank == u->ahead)
             return i;
@@ -92,10 +105,17 @@ static int find_ahead (struct up *u, int *hops)
     return -1;
 }
 
+static uint64_t count_lacking (struct up *u)
+{
+    struct table *t = payload (u);
+
+    return table_chunks (t, u->tree) - table_held (t, u->tree);
+}
+
 static bool is_worth_it (struct up *u)
 {
     struct table *t = payload (u);
-    uint64_t lacking = table_chunks (t, u->tree) - table_held (t, u->tree);
+    uint64_t lacking = count_lacking (u);
 
     return lacking > (uint64_t)up_window (u->loop->node)
            && (double)lacking * t->chunk_size > WORTH_S * u->rate;
@@ -113,7 +133,8 @@ static int64_t patience (struct up *u, int hops)
 static void begin_trial (struct up *u, int via, int64_t now)
 {
     struct table *t = payload (u);
-    double bytes = TRIAL_S * u->rate;
+    double most = TRIAL_PART * count_lacking (u) * t->chunk_size;
+    double bytes = TRIAL_S * u->rate < most ? TRIAL_S * u->rate : most;
     struct up *s;
 
     if (!(s = up_create (u->loop, u->tree)))

@@ -269,6 +269,7 @@ static int on_pong (struct up *u, const struct wire_msg *msg)
     u->parent_work = msg->pong.work;
     u->work_known = true;
     u->parent_have = msg->pong.have;
+    u->parent_rate = msg->pong.rate;
     u->ahead = msg->pong.ahead;
     u->hops = msg->pong.hops;
     return u->pings < PINGS ? send_ping (u) : 0;

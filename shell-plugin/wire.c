@@ -11,7 +11,7 @@ static const uint8_t body_size[] = {
     [WIRE_WELCOME] = 20,
     [WIRE_REFUSE] = 4 + WIRE_TEXT_MAX,
     [WIRE_PING] = 8,
-    [WIRE_PONG] = 40,
+    [WIRE_PONG] = 48,
     [WIRE_OFFER] = 44,
     [WIRE_GET] = 9,
     [WIRE_DATA] = 29,
@@ -63,8 +63,9 @@ size_t wire_encode (const struct wire_msg *m, unsigned char *buf)
             put64 (p + 8, m->pong.seen);
             put64 (p + 16, m->pong.have);
             put64 (p + 24, m->pong.work);
-            put32 (p + 32, m->pong.ahead);
-            put32 (p + 36, m->pong.hops);
+            put64 (p + 32, m->pong.rate);
+            put32 (p + 40, m->pong.ahead);
+            put32 (p + 44, m->pong.hops);
             break;
         case WIRE_OFFER:
             put64 (p, m->offer.manifest_bytes);
@@ -139,8 +140,9 @@ int wire_decode (const unsigned char *buf, struct wire_msg *m)
             m->pong.seen = get64 (p + 8);
             m->pong.have = get64 (p + 16);
             m->pong.work = get64 (p + 24);
-            m->pong.ahead = get32 (p + 32);
-            m->pong.hops = get32 (p + 36);
+            m->pong.rate = get64 (p + 32);
+            m->pong.ahead = get32 (p + 40);
+            m->pong.hops = get32 (p + 44);
             break;
         case WIRE_OFFER:
             m->offer.manifest_bytes = get64 (p);

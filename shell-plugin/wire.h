@@ -48,6 +48,8 @@ enum wire_offer_flag {
 
 /* In a pong: no ancestor is far ahead. */
 #define WIRE_NOBODY UINT32_MAX
+/* In the hops of a pong: it may be that all is as it should be. */
+#define WIRE_UNSURE (1u << 31)
 
 struct wire_msg {
     uint8_t type;
@@ -78,6 +80,8 @@ struct wire_msg {
             int64_t seen; /* by the parent's clock, ns */
             uint64_t have; /* chunks of this tree that the parent has */
             uint64_t work; /* changes while the parent gets on */
+            uint64_t rate; /* root: bytes/s to its fastest child in this tree;
+                            * 0: it has but one, so nobody to compare with */
             uint32_t ahead; /* the nearest ancestor far ahead of who asks it */
             uint32_t hops;  /* ranks between it and the parent, the parent too */
         } pong;

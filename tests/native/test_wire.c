@@ -13,7 +13,7 @@ static void test_round_trip (const char *dir)
         { .type = WIRE_WELCOME, .welcome = { WIRE_MAGIC, 9, 1, 5, UINT64_MAX } },
         { .type = WIRE_REFUSE, .refuse = { EPERM, "because" } },
         { .type = WIRE_PING, .ping.sent = INT64_MIN },
-        { .type = WIRE_PONG, .pong = { INT64_MAX, -1, 1ULL << 50, 3, WIRE_NOBODY, 7 } },
+        { .type = WIRE_PONG, .pong = { INT64_MAX, -1, 1ULL << 50, 3, 5, WIRE_NOBODY, 7 } },
         { .type = WIRE_OFFER, .offer = { 1ULL << 40, { 1, 2 }, -3, 4, OFFER_SUMS } },
         { .type = WIRE_GET, .get = { 1, UINT64_MAX - 1 } },
         { .type = WIRE_DATA, .data = { 1, UINT32_MAX, 12, { 34, 56 } } },
