@@ -143,7 +143,8 @@ class Shells:
                 os.kill(pid, signal.SIGKILL)
 
     def _end_stopped(self) -> None:
-        command = ["flux", "job", "wait-event", str(self._job.f58), "exception"]
+        command = ["flux", "job", "wait-event", "--match-context=severity=0"]
+        command += [str(self._job.f58), "exception"]
         waiting = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         since = None
         while not self._over.wait(0.05):
