@@ -259,6 +259,7 @@ def own_tmp(tmp_path, monkeypatch):
 
 
 @pytest.mark.lab
+@pytest.mark.slow
 def test_in_a_lab(own_tmp):
     before = left_behind()
     with Lab(2, 400 * MBIT) as lab:

@@ -477,6 +477,7 @@ def test_killed_and_started_again(experiment, backend):
     assert code == 0 and "0 run now" in out and path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(experiment):
     design = experiment.write(strategies=[experiment.mine], iterations=4, topologies=["kary:1"])
     (experiment.top / "slow").touch()
