@@ -77,6 +77,7 @@ SOURCES = [
     "scout.c",
     "down.c",
     "root.c",
+    "feed.c",
     "resume.c",
     "digest.c",
     "news.c",
@@ -84,6 +85,7 @@ SOURCES = [
     "report.c",
     "node.c",
     "payload.c",
+    "compose.c",
     "conceal.c",
 ]
 

@@ -126,12 +126,12 @@ int node_prepare (struct node *node, struct fault *f)
     if (!(node->tables[SPACE_PAYLOAD] = table_create (node->manifest->bytes,
                                                       node->manifest->chunk_size,
                                                       c->stripes,
-                                                      node->is_root))
+                                                      node->is_root && !node->is_fed))
         || !(node->cache = cache_create (slots, node->manifest->chunk_size)))
         return fault_set (f, ENOMEM, c->rank, "out of memory");
     if (c->resume && make_sums (node, f) < 0)
         return -1;
-    if (node->is_root) {
+    if (node->is_root && !node->is_fed) {
         int same = 0;
 
         if (c->deliver
@@ -270,7 +270,7 @@ static struct slot *lose_chunk (struct node *node, uint64_t chunk)
         errno = EAGAIN;
         return NULL;
     }
-    if (!node->is_root || store_check_unchanged (node->source, &f) == 0)
+    if (!node->source || store_check_unchanged (node->source, &f) == 0)
         fault_set (&f,
                    EBADMSG,
                    node->config.rank,
@@ -294,7 +294,7 @@ struct slot *node_load (struct node *node, uint64_t chunk)
     if ((slot = cache_find (node->cache, chunk)))
         return slot;
     slot = cache_take (node->cache);
-    if (store_read (node->is_root ? node->source : node->dest,
+    if (store_read (node->source ? node->source : node->dest,
                     chunk * t->chunk_size,
                     slot->data,
                     len,
@@ -302,7 +302,7 @@ struct slot *node_load (struct node *node, uint64_t chunk)
         < 0)
         goto error;
     sum = sum_of (slot->data, len);
-    if (node->is_root)
+    if (node->source)
         table_land (t, chunk, sum); /* if it has no checksum yet */
     if (!table_sum (t, chunk, &known)) { /* somebody else has just lost it */
         cache_release (node->cache, slot);
@@ -315,7 +315,7 @@ struct slot *node_load (struct node *node, uint64_t chunk)
     }
     /* only now: what is found there goes out with the checksum of the table */
     cache_publish (node->cache, slot, chunk);
-    if (node->is_root) {
+    if (node->source) {
         atomic_fetch_add (&node->work, 1);
         pthread_mutex_lock (&node->lock);
         pthread_cond_broadcast (&node->cond);

@@ -181,8 +181,10 @@ static bool is_valid (const struct node_config *c)
            && c->stripes <= MAX_STRIPES && c->parents && c->key && c->id
            && c->record && (c->rank == 0) == (c->source != NULL)
            && (c->rank == 0) == (c->manifest != NULL)
+           && (c->feed_fd == 0 || (c->rank == 0 && !c->resume && !c->sha256))
            && (c->rank == 0 || c->addresses)
-           && ((c->rank == 0 && !c->deliver) || (c->destination && c->tmp));
+           && ((c->rank == 0 && !c->deliver && c->feed_fd == 0)
+               || (c->destination && c->tmp));
 }
 
 struct node *node_create (const struct node_config *c, struct fault *f)
@@ -200,6 +202,7 @@ struct node *node_create (const struct node_config *c, struct fault *f)
     pthread_cond_init (&node->cond, NULL);
     node->event_fd = -1;
     node->is_root = c->rank == 0;
+    node->is_fed = c->feed_fd > 0;
     node->machine = get_machine ();
     if (copy_config (node, c) < 0
         || !(node->paths = calloc (c->stripes, sizeof (*node->paths))))
@@ -235,6 +238,8 @@ error_errno:
 error:
     if (!node && c->listen_fd >= 0)
         close (c->listen_fd);
+    if (!node && c->feed_fd > 0)
+        close (c->feed_fd);
     node_destroy (node);
     return NULL;
 }
@@ -339,6 +344,8 @@ void node_destroy (struct node *node)
         free (node->loops);
         if (node->config.listen_fd >= 0)
             close (node->config.listen_fd);
+        if (node->is_fed)
+            close (node->config.feed_fd);
         for (int s = 0; node->paths && s < node->config.stripes; s++)
             free (node->paths[s].ancestors);
         free (node->paths);

@@ -37,6 +37,9 @@ struct node_config {
                                    * come to; or NULL */
     int measure_clock;            /* 1: even between ranks on one machine */
     const char *source;           /* root only */
+    int feed_fd;                  /* root only: the payload comes from there, and
+                                   * 'source' is but its name (feed.c); the node
+                                   * takes it over. 0: it does not */
     const unsigned char *manifest;/* root only: encoded */
     size_t manifest_size;
     const char *destination;
@@ -77,6 +80,22 @@ void node_destroy (struct node *node);
  * data will be cut into chunks of 'chunk_size' bytes.
  */
 unsigned char *node_scan (const char *source, size_t *size, struct fault *f);
+/* The same for what is yet to come: it will be what the destination, a directory,
+ * holds. A directory stands before what is in it, and its items are sorted by
+ * their components, so that none can come twice.
+ */
+struct node_item {
+    const char *path;   /* below the top */
+    const char *target; /* of a link; else NULL */
+    uint64_t size;      /* of a file */
+    uint32_t mode;
+    int directory;
+    int64_t mtime;      /* seconds since the epoch */
+};
+unsigned char *node_compose (const struct node_item *items,
+                             size_t count,
+                             size_t *size,
+                             struct fault *f);
 /* What a manifest says. */
 struct node_summary {
     uint64_t bytes;    /* of the payload */

@@ -55,6 +55,7 @@ enum node_helper {
     HELPER_SUMMER, /* root.c */
     HELPER_KEEPER, /* resume.c, or root.c: sees to the destination */
     HELPER_HASHER, /* digest.c */
+    HELPER_FEEDER, /* feed.c */
     HELPER_COUNT,
 };
 
@@ -79,6 +80,7 @@ struct node {
     int nloops_up; /* those that receive */
     int max_downs; /* that have shown the key; strangers are counted apart */
     bool is_root;
+    bool is_fed; /* the root, and its data comes as that of others does */
     bool has_children;
 
     unsigned char *blob; /* the manifest, encoded */
@@ -123,7 +125,9 @@ struct node {
     pthread_t copier;
     bool summer_started;
     bool copier_started;
-    bool copied;
+    pthread_t feeder; /* feed.c */
+    bool feeder_started;
+    bool copied; /* or fed */
 
     pthread_mutex_t lock;
     pthread_cond_t cond;
@@ -198,5 +202,8 @@ int node_report_failure (struct node *node, struct fault *f);
 int root_setup (struct node *node, struct fault *f);
 int root_start (struct node *node, struct fault *f);
 void root_stop (struct node *node);
+/* feed.c: with config.feed_fd. An errno value, or 0. */
+int feed_start (struct node *node);
+void feed_stop (struct node *node);
 
 #endif

@@ -28,7 +28,8 @@ int root_setup (struct node *node, struct fault *f)
                     c,
                     sum_of (node->blob + c * MANIFEST_CHUNK_SIZE,
                             table_length (t, c)));
-    if (!(node->source = store_open (node->manifest, node->config.source, f)))
+    if (!node->is_fed
+        && !(node->source = store_open (node->manifest, node->config.source, f)))
         return -1;
     atomic_store (&node->offered, true);
     atomic_store (&node->ready, true);
@@ -213,9 +214,13 @@ int root_start (struct node *node, struct fault *f)
     node->copied = node->dest == NULL;
     sigfillset (&all);
     pthread_sigmask (SIG_SETMASK, &all, &old);
-    errnum = pthread_create (&node->summer, NULL, summer_run, node);
-    node->summer_started = errnum == 0;
-    if (errnum == 0 && node->dest) {
+    if (node->is_fed)
+        errnum = feed_start (node);
+    else {
+        errnum = pthread_create (&node->summer, NULL, summer_run, node);
+        node->summer_started = errnum == 0;
+    }
+    if (errnum == 0 && node->dest && !node->is_fed) {
         errnum = pthread_create (&node->copier, NULL, copier_run, node);
         node->copier_started = errnum == 0;
     }
@@ -234,4 +239,5 @@ void root_stop (struct node *node)
         pthread_join (node->summer, NULL);
     if (node->copier_started)
         pthread_join (node->copier, NULL);
+    feed_stop (node);
 }

@@ -68,6 +68,7 @@ static void create_node (struct cluster *c, int rank)
     snprintf (tmp, sizeof (tmp), ".tmp-%d", rank);
     if (rank == 0) {
         nc.source = cc->source;
+        nc.feed_fd = cc->feed_fd;
         nc.manifest = c->manifest;
         nc.manifest_size = c->manifest_size;
     }
@@ -90,7 +91,12 @@ struct cluster *cluster_create (const struct cluster_config *config)
     for (int i = 0; i < 16; i++)
         c->id[i] = 11 * i;
     if (shape_plan (config->strategy, NULL, config->n, NULL, &c->plan, &f) < 0
-        || !(c->manifest = node_scan (config->source, &c->manifest_size, &f))
+        || !(c->manifest = config->items
+                               ? node_compose (config->items,
+                                               config->nitems,
+                                               &c->manifest_size,
+                                               &f)
+                               : node_scan (config->source, &c->manifest_size, &f))
         || node_set_chunk_size (c->manifest,
                                 c->manifest_size,
                                 config->chunk_size,

@@ -25,6 +25,10 @@ struct cluster_config {
     uint32_t left_out;    /* a bit for each rank that is not made a node */
     uint32_t wrong_key;
     uint32_t wrong_id;
+    /* or the root's data comes from here, and holds this; 'source' is its name */
+    int feed_fd;
+    const struct node_item *items;
+    size_t nitems;
 };
 
 struct cluster {
