@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Callable
 
@@ -16,6 +17,7 @@ from ._model.limit import chunk_size as best_chunk_size
 from ._payload import Payload
 from ._racks import Racks, with_racks
 from ._records import Result
+from ._registry import is_reference, open_feed
 from ._transfer import Transfer, check_bandwidth
 from .errors import UsageError
 from .plan import Plan
@@ -75,47 +77,56 @@ def between_processes(
     """
     begin = time.monotonic()
     check_bandwidth(bandwidth)
-    plan, source = local_plan(
-        source,
-        strategy,
-        topology=topology,
-        ranks=ranks,
-        members=members,
-        racks=racks,
-        chunk_size=chunk_size,
-        security=transfer.security,
-        bandwidth=bandwidth,
-        hosts=hosts,
-    )
     text = os.fsdecode(destination)
     if not text or "\0" in text:
         raise UsageError(f"destination {text!r}: no path, give a file or a directory")
-    count = int(np.count_nonzero(plan.present))
-    if count > 1 and "{rank}" not in text:
-        raise UsageError(
-            f"destination {text}: {count} ranks on one machine would write to the same place: "
-            f"put {{rank}} into it, as in {text.rstrip('/')}-{{rank}}"
+    with ExitStack() as stack:
+        feed_fd = None
+        if is_reference(source):
+            reference = os.fspath(source)
+            transfer.check_pulled(reference)
+            feed = stack.enter_context(open_feed(reference, transfer.timeout))
+            feed_fd = feed.fd
+            source = Payload.from_manifest(reference, feed.manifest)
+        plan, source = local_plan(
+            source,
+            strategy,
+            topology=topology,
+            ranks=ranks,
+            members=members,
+            racks=racks,
+            chunk_size=chunk_size,
+            security=transfer.security,
+            bandwidth=bandwidth,
+            hosts=hosts,
         )
-    payload = source if isinstance(source, Payload) else Payload.scan(source)
-    if chunk_size is None and isinstance(plan, Choice):
-        chunk_size = plan.chunk_size
-    elif chunk_size is None:
-        chunk_size = best_chunk_size(
-            payload.bytes, plan.depth, plan.stripes, bandwidth or LOOPBACK_BANDWIDTH
+        count = int(np.count_nonzero(plan.present))
+        if count > 1 and "{rank}" not in text:
+            raise UsageError(
+                f"destination {text}: {count} ranks on one machine would write to the same place: "
+                f"put {{rank}} into it, as in {text.rstrip('/')}-{{rank}}"
+            )
+        payload = source if isinstance(source, Payload) else Payload.scan(source)
+        if chunk_size is None and isinstance(plan, Choice):
+            chunk_size = plan.chunk_size
+        elif chunk_size is None:
+            chunk_size = best_chunk_size(
+                payload.bytes, plan.depth, plan.stripes, bandwidth or LOOPBACK_BANDWIDTH
+            )
+        payload = payload.with_chunk_size(chunk_size)
+        transfer.check(plan, payload)
+        workers = transfer.workers or min(4, max(1, (os.cpu_count() or 1) // count))
+        records = _local.run(
+            plan,
+            payload,
+            [text.replace("{rank}", str(r)) for r in range(plan.size)],
+            transfer,
+            workers=min(int(workers), MAX_WORKERS),
+            measure_clock=measure_clock,
+            progress=progress,
+            places=places,
+            feed_fd=feed_fd,
         )
-    payload = payload.with_chunk_size(chunk_size)
-    transfer.check(plan, payload)
-    workers = transfer.workers or min(4, max(1, (os.cpu_count() or 1) // count))
-    records = _local.run(
-        plan,
-        payload,
-        [text.replace("{rank}", str(r)) for r in range(plan.size)],
-        transfer,
-        workers=min(int(workers), MAX_WORKERS),
-        measure_clock=measure_clock,
-        progress=progress,
-        places=places,
-    )
     elapsed = time.monotonic() - begin
     return Result(
         plan=plan,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -14,6 +15,7 @@ from ._between import between_processes
 from ._payload import Payload
 from ._racks import Racks
 from ._records import Result
+from ._registry import is_reference
 from ._transfer import Transfer, check_bandwidth
 from .errors import UsageError
 from .plan import Plan
@@ -70,7 +72,10 @@ def broadcast(
     ----------
     source : path-like or Payload
         A regular file or a directory; or one that was scanned already, to know its size before.
-        In Flux, of the first node. None with `archive`.
+        In Flux, of the first node. None with `archive`. Or what a registry has,
+        ``oci://HOST[:PORT]/NAME[:TAG][@sha256:HEX]``, as a text (``oci+http://`` without TLS):
+        rank 0 pulls it, and the others receive while it does; its files go into the directory
+        `destination`, which is made if it does not exist. An image becomes an OCI layout.
     destination : path-like
         As in ``cp``: an existing directory receives the source under its own name, anything else
         is the new name. ``{rank}`` stands for the rank, and is needed where ranks share a machine.
@@ -327,6 +332,8 @@ def broadcast_async(
     options = _in_flux.plan_options(handle, chosen, strategy, topology, members, racks)
     if transport == "content" and options.get("strategy") == "auto":
         raise UsageError("strategy 'auto': of transport 'direct' only, the brokers have their tree")
+    if transport == "content" and is_reference(source):
+        raise UsageError(f"source {os.fspath(source)}: of transport 'direct' only, use that")
     options.update(transport=transport, **transfer.options())
     more = {
         "chunk-size": chunk_size,
@@ -343,6 +350,9 @@ def broadcast_async(
         staged = stage(handle, _path(source), options["destination"], chosen.hosts)
         options.update(archive=staged.name, destination=staged.destination)
         close = staged.remove
+    elif is_reference(source):
+        transfer.check_pulled(os.fspath(source))
+        options.update(file=os.fspath(source), python=sys.executable)
     elif source is not None:
         options["file"] = _in_flux.absolute(_path(source))
     try:

@@ -93,6 +93,8 @@ class Launcher:
                     # the ends of the pipes that only this process may hold, and where it answers
                     for fd in (self.cancel_w, self.status_r, *self.gate_writers.values(), 0, 1):
                         os.close(fd)
+                    if rank != 0 and self.shared.setup["feed_fd"] is not None:
+                        os.close(self.shared.setup["feed_fd"])
                     for other in self.shared.listeners:
                         if other != rank:
                             self.shared.listeners[other].close()
@@ -105,6 +107,8 @@ class Launcher:
                     os._exit(code)
             self.pids[pid] = rank
         self.shared.forget_key()
+        if self.shared.setup["feed_fd"] is not None:
+            os.close(self.shared.setup["feed_fd"])
         for listener in self.shared.listeners.values():
             listener.close()
 

@@ -65,6 +65,7 @@ def run(
     measure_clock: bool,
     progress: Callable[[NDArray[np.void]], None] | None,
     places: Sequence[tuple[int, str]] | None = None,
+    feed_fd: int | None = None,
 ) -> NDArray[np.void]:
     """Carry a plan out between processes of this machine.
 
@@ -87,6 +88,8 @@ def run(
     places : sequence of (int, str), optional
         Of each rank, its network namespace (a file descriptor) and its address there. The loopback
         interface of this process's own, if not given.
+    feed_fd : int, optional
+        Where the data comes, if the source is pulled from elsewhere.
 
     Returns
     -------
@@ -137,8 +140,11 @@ def run(
             "timeout": transfer.timeout,
             "epoch_ns": lib.node_clock_ns(),
             "places": dict(enumerate(places or ())),
+            "feed_fd": feed_fd,
         }
         fds = (records_fd, parents_fd, manifest_fd, *(fd for fd, _ in places or ()))
+        if feed_fd is not None:
+            fds = (*fds, feed_fd)
         try:
             answer = _run_launcher(setup, fds, progress and (lambda: progress(shared)))
         except KeyboardInterrupt:

@@ -68,12 +68,26 @@ class Payload:
         if manifest == ffi.NULL:
             check(-1, fault, SourceError)
         try:
-            return cls._from_manifest(os.fsdecode(path), bytes(ffi.buffer(manifest, size[0])))
+            return cls.from_manifest(os.fsdecode(path), bytes(ffi.buffer(manifest, size[0])))
         finally:
             lib.node_free(manifest)
 
     @classmethod
-    def _from_manifest(cls, source: str, manifest: _Bytes) -> Payload:
+    def from_manifest(cls, source: str, manifest: _Bytes) -> Payload:
+        """Return what a manifest says.
+
+        Parameters
+        ----------
+        source : str
+            What it is of.
+        manifest : bytes
+            Encoded.
+
+        Raises
+        ------
+        SourceError
+            If it is not valid.
+        """
         fault = ffi.new("struct fault *")
         s = ffi.new("struct node_summary *")
         check(lib.node_summarize(manifest, len(manifest), s, fault), fault, SourceError)
@@ -99,4 +113,4 @@ class Payload:
         if not 0 < chunk_size < 1 << 32:
             raise UsageError(f"chunk size {chunk_size}: must be from 4 KiB to 16 MiB")
         check(lib.node_set_chunk_size(data, len(manifest), chunk_size, fault), fault, UsageError)
-        return self._from_manifest(self.source, bytes(manifest))
+        return self.from_manifest(self.source, bytes(manifest))

@@ -119,6 +119,7 @@ def run_rank(shared: Shared, rank: int, cancel: int, gates: list[int], status: i
         config.source = keep[0]
         config.manifest = shared.manifest
         config.manifest_size = len(shared.manifest)
+        config.feed_fd = setup["feed_fd"] or 0
     config.destination = keep[1]
     config.tmp = keep[2]
     config.workers = setup["workers"]

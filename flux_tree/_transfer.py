@@ -102,6 +102,30 @@ class Transfer:
         }
         return {name: value for name, value in options.items() if value is not None}
 
+    def check_pulled(self, reference: str) -> None:
+        """Refuse what does not go with a source in a registry.
+
+        Parameters
+        ----------
+        reference : str
+            What is pulled.
+
+        Raises
+        ------
+        UsageError
+            If there is `resume` or a `digest`.
+        """
+        if self.resume:
+            raise UsageError(
+                f"resume: {reference} is pulled from a registry, and always comes anew: leave it"
+                " out"
+            )
+        if self.digest is not None:
+            raise UsageError(
+                f"digest: {reference} is pulled from a registry: name it by its own digest"
+                " instead, as in oci://HOST/NAME@sha256:HEX"
+            )
+
     def check(self, plan: Plan, payload: Payload) -> None:
         """Refuse what does not go with a plan or a payload.
 

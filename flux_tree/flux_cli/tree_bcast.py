@@ -23,6 +23,8 @@ PLUGIN = os.path.join(TOP, "_plugin.abi3.so")
 PYTHON_FILE = os.path.join(TOP, "python")
 
 OPTION = "tree-bcast"
+#: How the name of what a registry has begins.
+REGISTRY = ("oci://", "oci+http://")
 SETOPT = re.compile(r"tree-bcast(?:\.(?P<key>[^=]+))?(?:=(?P<value>.*))?", re.S)
 
 
@@ -93,6 +95,10 @@ class TreeBcastPlugin(CLIPlugin):
                 " of the job that they run in, so say destination="
             )
         option = _absolute(option, jobspec.cwd or os.getcwd())
+        keys = _as_dict(option)
+        if str(keys.get("file")).startswith(REGISTRY) and "python" not in keys and _python():
+            # the first shell needs it, and may find nothing in the environment of the job
+            option = dict(keys, python=_python())
         return _checked(option, _node_count(jobspec))
 
 
@@ -149,7 +155,9 @@ def _absolute(option, cwd):
     relative = [
         key
         for key in ("file", "report", "network")
-        if isinstance(keys.get(key), str) and keys[key] and not keys[key].startswith(("/", "{{"))
+        if isinstance(keys.get(key), str)
+        and keys[key]
+        and not keys[key].startswith(("/", "{{", *REGISTRY))
     ]
     racks = keys.get("racks")
     if isinstance(racks, str) and not os.path.isabs(racks):

@@ -130,6 +130,7 @@ static int make_node (struct client *c, json_t *setup, bool deliver, const char 
         };
         if (source) {
             config.source = source_path (source);
+            config.feed_fd = source_take_feed (source);
             config.manifest = source_manifest (source, &config.manifest_size);
             /* what was fetched stands where it shall stay */
             config.deliver = deliver && !source_is_fetched (source);

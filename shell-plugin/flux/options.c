@@ -10,6 +10,7 @@
 #include "choose.h"
 #include "manifest.h"
 #include "plan_json.h"
+#include "pull.h"
 #include "shape.h"
 #include "value.h"
 
@@ -58,6 +59,7 @@ static const struct key keys[] = {
     { "workers", TYPE_COUNT, AT (workers), { NULL } },
     { "window", TYPE_COUNT, AT (window), { NULL } },
     { "progress", TYPE_SECONDS, AT (progress), { NULL } },
+    { "python", TYPE_TEXT, AT (python), { NULL } },
     { "plan", TYPE_PLAN, AT (plan), { NULL } },
 };
 #define KEY_COUNT (sizeof (keys) / sizeof (keys[0]))
@@ -288,6 +290,12 @@ static int check_together (struct options *o, bool archive_given, struct fault *
                        "file",
                        o->file,
                        "transport=content takes an archive: make one with 'flux archive create'");
+    if (o->file && pull_is_reference (o->file) && (o->resume || o->sha256))
+        return refuse (f,
+                       o->resume ? "resume" : "digest",
+                       o->resume ? "true" : "sha256:...",
+                       o->resume ? "what is pulled from a registry always comes anew: leave it out"
+                                 : "name what is pulled by its own digest instead: file=REF@sha256:HEX");
     if (o->content && o->resume)
         return refuse (f,
                        "resume",
@@ -375,6 +383,7 @@ void options_destroy (struct options *o)
         free (o->sha256);
         free (o->report);
         free (o->interface);
+        free (o->python);
         free (o->racks.text);
         json_decref (o->racks.json);
         free (o->network.text);

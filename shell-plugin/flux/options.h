@@ -30,6 +30,7 @@ struct options {
     char *members;      /* NULL: all */
     char *report;       /* NULL: none */
     char *interface;    /* NULL: that of the TBON */
+    char *python;       /* that has flux_tree; NULL: the environment says which */
     bool content;       /* transport=content, else direct */
     bool encrypt;
     bool overwrite;

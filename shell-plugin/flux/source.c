@@ -10,6 +10,7 @@
 #include "errand.h"
 #include "fetch.h"
 #include "node.h"
+#include "pull.h"
 #include "record.h"
 
 struct source {
@@ -18,7 +19,11 @@ struct source {
     void *arg;
     struct fault fault;
 
-    /* A walk may take long, on a slow file system, so a thread does it. */
+    struct pull *pull;
+
+    /* A walk may take long, on a slow file system, and so may a registry: a
+     * thread waits for them.
+     */
     struct errand *scan;
     unsigned char *manifest;
     size_t manifest_size;
@@ -114,6 +119,8 @@ static int scan (void *arg, struct fault *f)
 {
     struct source *src = arg;
 
+    if (src->pull)
+        return pull_manifest (src->pull, &src->manifest, &src->manifest_size, f);
     src->manifest = node_scan (src->b->options->file, &src->manifest_size, f);
     return src->manifest ? 0 : -1;
 }
@@ -185,7 +192,10 @@ struct source *source_create (struct bcast *b,
     src->b = b;
     src->ready = ready;
     src->arg = arg;
-    if (b->options->file) {
+    if (b->options->file && pull_is_reference (b->options->file)
+        && !(src->pull = pull_start (b, &src->fault)))
+        rc = -1;
+    else if (b->options->file) {
         if (!(src->scan = errand_start (b->r, scan, scanned, src)))
             rc = fault_set (&src->fault, errno, b->rank, "%s", strerror (errno));
     }
@@ -201,7 +211,10 @@ void source_destroy (struct source *src)
     if (src) {
         int saved_errno = errno;
 
+        if (src->pull)
+            pull_stop (src->pull);
         errand_destroy (src->scan);
+        pull_destroy (src->pull);
         fetch_destroy (src->fetch);
         node_free (src->manifest);
         free (src);
@@ -225,6 +238,11 @@ unsigned char *source_manifest (const struct source *src, size_t *size)
 {
     *size = src->manifest_size;
     return src->manifest;
+}
+
+int source_take_feed (struct source *src)
+{
+    return src->pull ? pull_take_fd (src->pull) : 0;
 }
 
 bool source_is_fetched (const struct source *src)

@@ -1,5 +1,5 @@
-/* source.h - what travels, at the first shell: a file or a directory there, or
- * an archive that it fetches first
+/* source.h - what travels, at the first shell: a file or a directory there, an
+ * archive that it fetches first, or what it pulls from a registry meanwhile
  */
 #ifndef FLUX_TREE_SOURCE_H
 #define FLUX_TREE_SOURCE_H
@@ -28,6 +28,8 @@ const char *source_name (const struct source *src);
 /* Where it stands; the manifest, encoded. */
 const char *source_path (const struct source *src);
 unsigned char *source_manifest (const struct source *src, size_t *size);
+/* Where it comes while it is pulled, for a node, which takes it over; or 0. */
+int source_take_feed (struct source *src);
 
 /* An archive was fetched to where it shall stay: the root needs no copy but
  * source_publish, which is to be called where the others rename theirs.

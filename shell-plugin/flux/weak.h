@@ -14,6 +14,7 @@
 #pragma weak flux_plugin_get_shell
 #pragma weak flux_shell_err
 #pragma weak flux_shell_fatal
+#pragma weak flux_shell_get_environ
 #pragma weak flux_shell_get_flux
 #pragma weak flux_shell_getenv
 #pragma weak flux_shell_getopt_unpack
