@@ -363,9 +363,7 @@ def _kubernetes() -> Any:
     return kubernetes
 
 
-def _load(
-    kubernetes: Any, configuration: Any, kubeconfig: str | None, context: str | None
-) -> str:
+def _load(kubernetes: Any, configuration: Any, kubeconfig: str | None, context: str | None) -> str:
     """Read which cluster it is; return the namespace that goes with it."""
     config = kubernetes.config
     try:

@@ -153,7 +153,10 @@ class MiniClusterRun:
                     text = event or one_line(condition.message or condition.reason or "")
                     return f"pod {pod.metadata.name}: cannot be scheduled: {text}", False
             status = pod.status
-            for one in [*(status.init_container_statuses or ()), *(status.container_statuses or ())]:
+            for one in [
+                *(status.init_container_statuses or ()),
+                *(status.container_statuses or ()),
+            ]:
                 waiting = one.state.waiting if one.state else None
                 if waiting is None or waiting.reason in USUAL:
                     continue
