@@ -25,12 +25,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from registry_support import find_registry, push, registry
 
 import flux_tree
 from flux_tree._registry import open_feed
 from flux_tree.units import parse_bytes
-from tests.registry_support import find_registry, push, registry
 
 
 def timed(action: Callable[[], object]) -> float:
