@@ -128,6 +128,7 @@ class Operator:
         log = self.folder / pods[0]
         code = 0
         if script == "vanishes":
+            time.sleep(2.5)  # it is to be seen that they run
             for pod in pods:
                 self._core.delete_namespaced_pod(pod, namespace, grace_period_seconds=0)
             return

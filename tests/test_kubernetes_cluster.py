@@ -153,7 +153,7 @@ def test_no_answer(server: Any, operator: Any, tmp_path: Path) -> None:
 
 def test_pods_that_somebody_removes(server: Any, operator: Any, tmp_path: Path) -> None:
     operator.script = "vanishes"
-    assert "gone" in failure(server, tmp_path) or "no pods" in failure(server, tmp_path)
+    assert failure(server, tmp_path) == "its first pod has gone: somebody has removed it"
 
 
 def command(server: Any, tmp_path: Path, **more: Any) -> list[str]:
@@ -220,3 +220,20 @@ def test_what_fails_for_every_cell_ends_the_run(server: Any, tmp_path: Path) -> 
     broken["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
     (tmp_path / "broken").write_text(yaml.safe_dump(broken))
     assert "cannot be reached" in refusal([*base[:-1], str(tmp_path / "broken")])
+
+
+def test_what_another_run_has_made_stays(server: Any, operator: Any, tmp_path: Path) -> None:
+    """A name that is taken is refused, and not removed along with the cell."""
+    from flux_tree.experiment._backend_kubernetes import KubernetesBackend
+
+    operator.script = "never"
+    backend = KubernetesBackend(design())
+    (tmp_path / "r").mkdir()
+    backend.configure(tmp_path / "r", options(server))
+    (made,) = backend.manifests(design().blocks())
+    cluster = Cluster(str(server.kubeconfig))
+    cluster.create(MiniCluster(made.name, 1, Container("image", "true")))
+    run(design(), tmp_path / "r", options=options(server))
+    assert "already exists" in results(tmp_path / "r")[0]["error"]
+    assert cluster.exists(made.name)
+    cluster.delete(made.name, 10)

@@ -66,7 +66,8 @@ class Driver:
         except Exception as exc:
             answer = {"status": "failed", "error": describe(exc)}
         finally:
-            self.cluster.delete(name, DELETE_S)
+            if run.made:
+                self.cluster.delete(name, DELETE_S)
         return answer
 
     def look(self) -> None:

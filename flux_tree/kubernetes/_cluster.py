@@ -238,12 +238,15 @@ class Cluster:
         Returns
         -------
         str or None
-            None if nothing did.
+            None if nothing did, or who asks may not see it.
         """
-        with self._asking(f"{name}: its events cannot be listed"):
-            found = self._core.list_namespaced_event(
-                self.namespace, field_selector=f"involvedObject.name={name}", **_LIMIT
-            )
+        try:
+            with self._asking(f"{name}: its events cannot be listed"):
+                found = self._core.list_namespaced_event(
+                    self.namespace, field_selector=f"involvedObject.name={name}", **_LIMIT
+                )
+        except ClusterError:  # that would hide what they are to explain
+            return None
         warnings = [e for e in found.items if e.type == "Warning" and e.message]
         # ImagePullBackOff says less than the failure before it
         warnings.sort(key=lambda e: (e.reason != "BackOff", str(e.last_timestamp or e.event_time)))

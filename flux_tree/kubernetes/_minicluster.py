@@ -196,6 +196,7 @@ class Pod:
     labels: Mapping[str, str] = field(default_factory=dict)
     node_selector: Mapping[str, str] = field(default_factory=dict)
     service_account_name: str | None = None
+    restart_policy: str | None = None
 
 
 @dataclass(frozen=True)

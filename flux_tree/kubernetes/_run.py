@@ -59,6 +59,8 @@ class MiniClusterRun:
         self.minicluster = minicluster
         self.pending_limit = pending_limit
         self.look = look
+        #: It is there, or was, and is to be removed.
+        self.made = False
         self._answered = time.monotonic()
 
     def run(self, start_limit: float, run_limit: float) -> Ended:
@@ -80,7 +82,12 @@ class MiniClusterRun:
         ClusterError
             If it does not come to an end of its own.
         """
-        self.cluster.create(self.minicluster)
+        try:
+            self.cluster.create(self.minicluster)
+        except Unreachable:
+            self.made = True  # perhaps
+            raise
+        self.made = True
         begin = time.monotonic()
         self._wait_for_pods(begin, start_limit)
         return self._wait_for_end(time.monotonic(), run_limit)
@@ -89,7 +96,7 @@ class MiniClusterRun:
         stuck: float | None = None
         while True:
             now, pods = self._next()
-            if pods and _end_of(pods[0]) is not None:
+            if any(_end_of(pod) is not None for pod in self._leads(pods)):
                 return
             if len(pods) >= self.minicluster.size and all(map(_runs, pods)):
                 return
@@ -112,19 +119,18 @@ class MiniClusterRun:
         gone_since: float | None = None
         while True:
             now, pods = self._next()
-            lead = pods[0] if pods and rank_of(pods[0], self.minicluster.name) == 0 else None
-            code = None if lead is None else _end_of(lead)
-            if code is not None:
-                return Ended(self.cluster.log(lead), code)
+            leads = self._leads(pods)
+            for pod in leads:
+                code = _end_of(pod)
+                if code is not None:
+                    return Ended(self._log(pod), code)
+            lead = leads[0] if leads else None
             if lead is None:
                 gone_since = gone_since or now
                 if now - gone_since > self.pending_limit:
                     raise ClusterError("its first pod has gone: somebody has removed it")
             else:
                 gone_since = None
-                problem = self._problem([lead])
-                if problem is not None and "CrashLoopBackOff" in problem[0]:
-                    raise ClusterError(f"{problem[0]}; {_last_line(self.cluster.log(lead))}")
             if now - begin > limit:
                 said = "" if lead is None else f": {_last_line(self.cluster.log(lead))}"
                 raise ClusterError(f"no end within {format_seconds(limit)}{said}")
@@ -142,6 +148,20 @@ class MiniClusterRun:
                 continue
             self._answered = time.monotonic()
             return self._answered, [p for p in pods if p.metadata.deletion_timestamp is None]
+
+    def _leads(self, pods: list[Any]) -> list[Any]:
+        """Return the pods of rank 0: more than one, if it was replaced."""
+        return [pod for pod in pods if rank_of(pod, self.minicluster.name) == 0]
+
+    def _log(self, pod: Any) -> str:
+        """Return the log of a pod that has ended; of one that was evicted there may be none."""
+        try:
+            return self.cluster.log(pod)
+        except ClusterError as exc:
+            if pod.status.reason is None:
+                raise
+            why = one_line(f"{pod.status.reason}: {pod.status.message or ''}")
+            raise ClusterError(f"pod {pod.metadata.name}: {why}; {exc}") from None
 
     def _problem(self, pods: list[Any]) -> tuple[str, bool] | None:
         """Return what stands in the way, and whether that can only stay so."""
