@@ -68,16 +68,16 @@ $(VENV)/bin/pip: | system
 	$(INSTALL) --upgrade pip setuptools wheel cffi
 
 $(VENV)/.built: $(VENV)/bin/pip setup.py pyproject.toml flux_tree/_native_build.py flux_tree/_plugin_build.py $(NATIVE) | system
-	$(INSTALL) --no-build-isolation -e '.[plot,lab,experiment,registry]'
+	$(INSTALL) --no-build-isolation -e '.[plot,lab,experiment,registry,kubernetes]'
 	@sh -eu tools/flux-python $(BIN)/pip
 	touch $@
 
 $(VENV)/.test: $(VENV)/.built
-	$(INSTALL) --no-build-isolation -e '.[plot,lab,experiment,registry,test]'
+	$(INSTALL) --no-build-isolation -e '.[plot,lab,experiment,registry,kubernetes,test]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.built
-	$(INSTALL) --no-build-isolation -e '.[plot,lab,experiment,registry,test,dev]'
+	$(INSTALL) --no-build-isolation -e '.[plot,lab,experiment,registry,kubernetes,test,dev]'
 	touch $@
 
 # A real model of 90 MB, for the demonstration only.

@@ -83,7 +83,7 @@ def between_processes(
     with ExitStack() as stack:
         feed_fd = None
         if is_reference(source):
-            reference = os.fspath(source)
+            reference = str(source)
             transfer.check_pulled(reference)
             feed = stack.enter_context(open_feed(reference, transfer.timeout))
             feed_fd = feed.fd

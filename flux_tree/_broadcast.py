@@ -333,7 +333,7 @@ def broadcast_async(
     if transport == "content" and options.get("strategy") == "auto":
         raise UsageError("strategy 'auto': of transport 'direct' only, the brokers have their tree")
     if transport == "content" and is_reference(source):
-        raise UsageError(f"source {os.fspath(source)}: of transport 'direct' only, use that")
+        raise UsageError(f"source {source!s}: of transport 'direct' only, use that")
     options.update(transport=transport, **transfer.options())
     more = {
         "chunk-size": chunk_size,
@@ -351,8 +351,8 @@ def broadcast_async(
         options.update(archive=staged.name, destination=staged.destination)
         close = staged.remove
     elif is_reference(source):
-        transfer.check_pulled(os.fspath(source))
-        options.update(file=os.fspath(source), python=sys.executable)
+        transfer.check_pulled(str(source))
+        options.update(file=str(source), python=sys.executable)
     elif source is not None:
         options["file"] = _in_flux.absolute(_path(source))
     try:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 
+import cluster_support
 import pytest
 
 from flux_tree import _namespace
@@ -42,8 +43,11 @@ def pytest_collection_modifyitems(items):
     no_flux = pytest.mark.skip(reason="flux is not on PATH: install flux-core to run this")
     no_root = pytest.mark.skip(reason="needs root, with the right to make network namespaces")
     makes_namespaces = may_make_namespaces()
+    no_cluster = cluster_support.missing()
     for item in items:
         if "flux" in item.keywords and not shutil.which("flux"):
             item.add_marker(no_flux)
         if "lab" in item.keywords and not makes_namespaces:
             item.add_marker(no_root)
+        if "cluster" in item.keywords and no_cluster is not None:
+            item.add_marker(pytest.mark.skip(reason=no_cluster))

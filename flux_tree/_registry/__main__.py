@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import FluxTreeError, SourceError
@@ -104,10 +105,8 @@ def _data(client: Client, item: Item) -> Iterator[bytes]:
 
 
 def _fail(out: int, text: str) -> int:
-    try:
+    with suppress(OSError):
         write_frame(out, FAIL, text.encode(errors="replace")[: TEXT_MAX - 1])
-    except OSError:
-        pass
     return 1
 
 

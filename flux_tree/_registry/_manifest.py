@@ -31,7 +31,9 @@ def compose(items: Sequence[Item]) -> bytes:
     """
     for item in items:
         if "\0" in item.path or "\0" in (item.target or ""):
-            raise SourceError(f"{item.path[:200]!r} in the source: not a name below the destination")
+            raise SourceError(
+                f"{item.path[:200]!r} in the source: not a name below the destination"
+            )
     array = ffi.new("struct node_item[]", len(items))
     keep = []
     for entry, item in zip(array, items):

@@ -85,13 +85,9 @@ class Reference:
         UsageError
             If it is none.
         """
-        for scheme, protocol in SCHEMES.items():
-            if text.startswith(scheme):
-                match = _WHOLE.fullmatch(text[len(scheme) :])
-                break
-        else:
-            match = None
-        if match is None:
+        scheme = next(filter(text.startswith, SCHEMES), None)
+        match = None if scheme is None else _WHOLE.fullmatch(text[len(scheme) :])
+        if scheme is None or match is None:
             raise UsageError(
                 f"source {text}: no name in a registry, give oci://HOST[:PORT]/NAME[:TAG] or"
                 " oci://HOST[:PORT]/NAME@sha256:HEX, names in small letters"
@@ -99,7 +95,7 @@ class Reference:
         host, name, tag, digest = match.group("host", "name", "tag", "digest")
         if host == _DOCKER and "/" not in name:
             name = f"library/{name}"
-        return cls(text, protocol, host, name, tag or ("" if digest else "latest"), digest)
+        return cls(text, SCHEMES[scheme], host, name, tag or ("" if digest else "latest"), digest)
 
     @property
     def server(self) -> str:

@@ -71,7 +71,10 @@ def _members(client: Client, item: Item, packed: Path, place: Path) -> Iterator[
             path = _path(item.path, member.name)
             if path == item.path:
                 continue
-            common: dict[str, Any] = {"mode": member.mode & 0o777, "mtime": max(0, int(member.mtime))}
+            common: dict[str, Any] = {
+                "mode": member.mode & 0o777,
+                "mtime": max(0, int(member.mtime)),
+            }
             if member.isdir():
                 yield Item(path, directory=True, **common)
             elif member.issym():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import click
 
+from ._cluster import cluster_options, take_options, with_overrides
 from ._output import on_terminal, say
 from ._params import RATE
 
@@ -70,7 +71,7 @@ def _names(ctx: Any, param: Any, value: str | None) -> list[str] | None:
     callback=_names,
     default="local",
     show_default=True,
-    help="Where: local, flux-start, lab, lab-flux.",
+    help="Where: local, flux-start, lab, lab-flux, kubernetes.",
 )
 @click.option("--nodes", metavar="LIST", default="8", show_default=True, help="Ranks: 8,16 or 4-8.")
 @click.option(
@@ -185,7 +186,16 @@ def design_command(output: str, force: bool, as_json: bool, **options: Any) -> N
     help="Where the results go; a run that was stopped goes on there.",
 )
 @click.option("--retry-failed", is_flag=True, help="Run the cells that failed again.")
-@click.option("--dry-run", is_flag=True, help="Print the cells that would be run, in order.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the cells that would be run, in order; of Kubernetes their manifests.",
+)
+@click.option("--backend", metavar="NAME", help="Where, instead of where the design says.")
+@click.option("--nodes", metavar="LIST", help="Ranks, instead of those of the design.")
+@click.option("--cell-limit", metavar="TIME", help="How long a cell may run.")
+@click.option("--instance-limit", metavar="TIME", help="How long it may take to start.")
+@cluster_options
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors (and --json).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 @click.pass_context
@@ -195,8 +205,13 @@ def run_command(
     output: str | None,
     retry_failed: bool,
     dry_run: bool,
+    backend: str | None,
+    nodes: str | None,
+    cell_limit: str | None,
+    instance_limit: str | None,
     quiet: bool,
     as_json: bool,
+    **cluster: Any,
 ) -> None:
     """Run a design, each cell once, in random order.
 
@@ -209,10 +224,16 @@ def run_command(
       design.yaml       the design
       results.jsonl     a line for each cell: events, times of each rank
       environment.json  versions, machine, rates, seeds
+      logs/             of each MiniCluster, what its first pod wrote
+
+    With --backend kubernetes each cell is a MiniCluster of the Flux Operator, which is removed when
+    it has ended, also after a Ctrl-C. --dry-run prints what would be applied.
 
     \b
     Examples:
       flux-tree experiment run design.yaml --output results
+      flux-tree experiment run design.yaml --output results --backend kubernetes \\
+        --image registry.example.com/flux-tree:latest --namespace study
       flux-tree experiment run design.yaml --output results --retry-failed
       flux-tree experiment run design.yaml --dry-run
     """
@@ -220,13 +241,31 @@ def run_command(
 
     from ..experiment import Design, run
 
+    read = Design.read(design)
+    what = with_overrides(
+        read,
+        backends=None if backend is None else [backend],
+        nodes=None if nodes is None else [nodes],
+        cell_limit=cell_limit,
+        instance_limit=instance_limit,
+    )
+    options = take_options(what, cluster)
+    if dry_run and "kubernetes" in what.backends and not as_json:
+        _say_manifests(what, output, retry_failed, options)
+        return
     if dry_run:
-        _say_cells(Design.read(design), output, retry_failed, as_json)
+        _say_cells(what, output, retry_failed, as_json)
         return
     if output is None:
         raise click.UsageError("Missing option '--output'.", ctx)
     with _progress(quiet) as progress:
-        summary = run(design, output, retry_failed=retry_failed, progress=progress)
+        summary = run(
+            design if what == read else what,
+            output,
+            retry_failed=retry_failed,
+            options=options,
+            progress=progress,
+        )
     if as_json:
         click.echo(json.dumps(summary.to_dict()))
     elif not quiet:
@@ -295,6 +334,20 @@ def _say_cells(design: Design, output: str | None, retry_failed: bool, as_json: 
     for key in keys:
         say(key)
     say(_estimate_text(Estimator(design).all(blocks)), err=True)
+
+
+def _say_manifests(design: Design, output: str | None, retry_failed: bool, options: Any) -> None:
+    """Print the MiniClusters that would be made; of other backends nothing."""
+    from ..experiment._backend_kubernetes import KubernetesBackend
+    from ..experiment._store import read_status
+    from ..experiment.runner import to_run
+    from ..kubernetes._yaml import documents
+
+    status = {} if output is None else read_status(Path(output))
+    backend = KubernetesBackend(design)
+    backend.configure(Path(output or "results"), options)
+    blocks = [b for b in to_run(design, status, retry_failed) if b.backend == backend.name]
+    say(documents(m.to_dict() for m in backend.manifests(blocks)).rstrip("\n"))
 
 
 def _summary_text(summary: Any, design: str) -> str:

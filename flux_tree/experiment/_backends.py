@@ -32,12 +32,15 @@ BACKENDS = {
     "flux-start": ("_backend_flux", "FluxStartBackend"),
     "lab": ("_backend_lab", "LabBackend"),
     "lab-flux": ("_backend_lab", "LabFluxBackend"),
+    "kubernetes": ("_backend_kubernetes", "KubernetesBackend"),
 }
 
 _START = (
-    "import sys; sys.path += sys.argv[2:];"
-    " from flux_tree.experiment._inside import main; main(sys.argv[1])"
+    "import sys; sys.path += sys.argv[3:]; from importlib import import_module;"
+    " import_module(sys.argv[1]).main(sys.argv[2])"
 )
+#: The driver of most backends.
+_INSIDE = "flux_tree.experiment._inside"
 
 
 class Backend:
@@ -61,9 +64,22 @@ class Backend:
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     transports: ClassVar[tuple[str, ...]] = ()
+    #: How long a driver has to end by itself, seconds.
+    end_limit: ClassVar[float] = 15.0
 
     def __init__(self, design: Design) -> None:
         self.design = design
+
+    def configure(self, results: Path, options: Any) -> None:
+        """Take what is not in a design.
+
+        Parameters
+        ----------
+        results : Path
+            The folder of the run.
+        options : object or None
+            Of the run, for backends that have some.
+        """
 
     def check(self) -> None:
         """Refuse to run where it cannot, before anything is started.
@@ -115,6 +131,16 @@ class Backend:
             Bytes per second; None if the driver says so itself, or nobody knows.
         """
         return None
+
+    def cell_limit(self) -> float:
+        """Return how long to wait for the answer to a cell.
+
+        Returns
+        -------
+        float
+            Seconds.
+        """
+        return float(self.design.cell_limit)
 
     def discard(self, nodes: int) -> None:
         """Give up whatever drivers of so many ranks were started in, as one of them did not end.
@@ -197,13 +223,15 @@ def backend_class(name: str) -> type[Backend]:
     return found
 
 
-def driver_command(**setup: Any) -> list[str]:
+def driver_command(module: str = _INSIDE, **setup: Any) -> list[str]:
     """Return the command that is a driver.
 
     Parameters
     ----------
+    module : str, optional
+        Whose ``main`` it is.
     **setup
-        What `flux_tree.experiment._inside.main` wants to know.
+        What that wants to know.
 
     Returns
     -------
@@ -212,7 +240,8 @@ def driver_command(**setup: Any) -> list[str]:
     root = str(Path(__file__).resolve().parent.parent.parent)
     # -I, and our paths after the interpreter's own: no file that happens to lie in the current
     # directory stands in for a module
-    return [sys.executable, "-I", "-c", _START, json.dumps(setup), root, *filter(None, sys.path)]
+    paths = [root, *filter(None, sys.path)]
+    return [sys.executable, "-I", "-c", _START, module, json.dumps(setup), *paths]
 
 
 def need_flux(backend: str) -> str:

@@ -18,7 +18,7 @@ from ..units import format_seconds
 __all__ = ["Driver", "DriverError"]
 
 POLL_S = 0.2
-#: How long a driver has to end by itself, and then after SIGTERM.
+#: How long a driver has to end after SIGTERM.
 END_S = 15.0
 
 
@@ -37,14 +37,21 @@ class Driver:
         What it writes to standard error.
     look : callable
         Called some times a second while it is waited for; what it raises ends that.
+    end_limit : float, default 15
+        How long it has to end by itself, seconds.
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], log: Path, look: Callable[[], None]
+        self,
+        process: subprocess.Popen[bytes],
+        log: Path,
+        look: Callable[[], None],
+        end_limit: float = END_S,
     ) -> None:
         self._process = process
         self._log = log
         self._look = look
+        self._end_limit = end_limit
         self._text = b""
 
     def hello(self, limit: float) -> dict[str, Any]:
@@ -109,7 +116,7 @@ class Driver:
         with suppress(BrokenPipeError):
             process.stdin.close()
         process.stdout.close()
-        by_itself = _has_ended(process.pid, END_S)
+        by_itself = _has_ended(process.pid, self._end_limit)
         if not by_itself:
             process.terminate()
             _has_ended(process.pid, END_S)

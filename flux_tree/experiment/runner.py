@@ -110,6 +110,7 @@ def run(
     folder: str | PathLike[str],
     *,
     retry_failed: bool = False,
+    options: Any = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Run what of a design has not been run yet.
@@ -125,6 +126,8 @@ def run(
         Where the results go: made if it is not there.
     retry_failed : bool, default False
         Run the cells that failed again.
+    options : flux_tree.kubernetes.ClusterOptions, optional
+        For backend "kubernetes": where in a cluster, and of what image.
     progress : callable, optional
         Called when a cell begins and when it has ended.
 
@@ -151,7 +154,7 @@ def run(
         text = Path(path).read_text(encoding="utf-8")
     with Store(Path(folder)) as store:
         store.adopt(design, text)
-        return _Run(design, store, retry_failed, progress).all()
+        return _Run(design, store, retry_failed, options, progress).all()
 
 
 class _Run:
@@ -162,6 +165,7 @@ class _Run:
         design: Design,
         store: Store,
         retry_failed: bool,
+        options: Any,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.design = design
@@ -171,6 +175,8 @@ class _Run:
         self.todo = to_run(design, store.status, retry_failed)
         names = sorted({block.backend for block in self.todo})
         self.backends = {name: backend_class(name)(design) for name in names}
+        for backend in self.backends.values():
+            backend.configure(store.folder, options)
         self.estimator = Estimator(design)
         self.left_s = self.estimator.all(self.todo).seconds
         self.reckoned_s = 0.0
@@ -245,7 +251,7 @@ class _Run:
                 process = backend.start(block.nodes, block.topology, work, f)
         except (FluxTreeError, OSError) as exc:
             raise _NotStarted(f"the instance cannot be started: {exc}") from None
-        driver = Driver(process, log, self.look)
+        driver = Driver(process, log, self.look, backend.end_limit)
         try:
             try:
                 hello = driver.hello(self.design.instance_limit)
@@ -277,7 +283,8 @@ class _Run:
         request = {"cell": cell._asdict(), "seed": cell.seed(self.design.seed)}
         started, clock = time.time(), time.monotonic()
         try:
-            answer = driver.ask({**request, "folder": str(folder)}, self.design.cell_limit)
+            limit = self.backends[cell.backend].cell_limit()
+            answer = driver.ask({**request, "folder": str(folder)}, limit)
         except DriverError as exc:
             answer = {"status": "failed", "error": f"{exc}; the instance was replaced"}
         self.spend(self.estimator.cell(cell))

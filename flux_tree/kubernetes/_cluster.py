@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import FluxTreeError, UsageError
 from ._minicluster import GROUP, PLURAL, VERSION, MiniCluster
 
-__all__ = ["MANAGER", "RUN_LABEL", "Cluster", "ClusterError"]
+__all__ = ["MANAGER", "RUN_LABEL", "Cluster", "ClusterError", "Unreachable"]
 
 MANAGER = {"app.kubernetes.io/managed-by": "flux-tree"}
 RUN_LABEL = "flux-tree/run"
@@ -282,7 +282,7 @@ class Cluster:
             yield
         except self._exception as exc:
             text = _message(exc)
-            if exc.status == 404 and "could not find the requested resource" in text:
+            if exc.status == 404 and any(sign in text for sign in _NO_KIND):
                 raise ClusterError(
                     f"{self.host}: knows no MiniClusters: install the Flux Operator there, see"
                     " https://flux-framework.org/flux-operator"
@@ -291,15 +291,22 @@ class Cluster:
             raise kind(f"{what}: {text}") from None
         except (urllib3.exceptions.HTTPError, OSError) as exc:
             cause = getattr(exc, "reason", None) or exc
-            raise ClusterError(
+            raise Unreachable(
                 f"{self.host}: cannot be reached ({one_line(str(cause))[:200]}): see to the"
                 " kubeconfig and its context"
             ) from None
 
 
+class Unreachable(ClusterError):
+    """The cluster does not answer."""
+
+
 class _Missing(ClusterError):
     """There is no such thing."""
 
+
+#: What API servers say of a kind that they do not know.
+_NO_KIND = ("could not find the requested resource", "page not found")
 
 _LIMIT = {"_request_timeout": REQUEST_S}
 
@@ -363,9 +370,7 @@ def _kubernetes() -> Any:
     return kubernetes
 
 
-def _load(
-    kubernetes: Any, configuration: Any, kubeconfig: str | None, context: str | None
-) -> str:
+def _load(kubernetes: Any, configuration: Any, kubeconfig: str | None, context: str | None) -> str:
     """Read which cluster it is; return the namespace that goes with it."""
     config = kubernetes.config
     try:

@@ -67,10 +67,7 @@ class ClusterOptions:
         if not self.image or any(c.isspace() for c in self.image):
             raise UsageError(f"image '{self.image}': give the name of an image, as to docker")
         longest = NAME_MAX - SUFFIX
-        if (
-            not re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", self.name)
-            or len(self.name) > longest
-        ):
+        if not re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", self.name) or len(self.name) > longest:
             raise UsageError(
                 f"name '{self.name}': give small letters, digits and dashes, a letter first, at"
                 f" most {longest}"

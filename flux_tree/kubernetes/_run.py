@@ -6,7 +6,7 @@ import time
 from typing import Any, Callable, NamedTuple
 
 from ..units import format_seconds
-from ._cluster import Cluster, ClusterError, one_line, rank_of
+from ._cluster import Cluster, ClusterError, Unreachable, one_line, rank_of
 from ._minicluster import MiniCluster
 
 __all__ = ["Ended", "MiniClusterRun"]
@@ -59,6 +59,7 @@ class MiniClusterRun:
         self.minicluster = minicluster
         self.pending_limit = pending_limit
         self.look = look
+        self._answered = time.monotonic()
 
     def run(self, start_limit: float, run_limit: float) -> Ended:
         """Make it, and wait for its end. It is there afterwards, whatever happened.
@@ -87,9 +88,7 @@ class MiniClusterRun:
     def _wait_for_pods(self, begin: float, limit: float) -> None:
         stuck: float | None = None
         while True:
-            self.look()
-            now = time.monotonic()
-            pods = self._pods()
+            now, pods = self._next()
             if pods and _end_of(pods[0]) is not None:
                 return
             if len(pods) >= self.minicluster.size and all(map(_runs, pods)):
@@ -108,14 +107,11 @@ class MiniClusterRun:
                     f"{running} of {self.minicluster.size} pods run after"
                     f" {format_seconds(limit)}: {self._last_word(pods)}"
                 )
-            time.sleep(POLL_S)
 
     def _wait_for_end(self, begin: float, limit: float) -> Ended:
         gone_since: float | None = None
         while True:
-            self.look()
-            now = time.monotonic()
-            pods = self._pods()
+            now, pods = self._next()
             lead = pods[0] if pods and rank_of(pods[0], self.minicluster.name) == 0 else None
             code = None if lead is None else _end_of(lead)
             if code is not None:
@@ -132,12 +128,20 @@ class MiniClusterRun:
             if now - begin > limit:
                 said = "" if lead is None else f": {_last_line(self.cluster.log(lead))}"
                 raise ClusterError(f"no end within {format_seconds(limit)}{said}")
-            time.sleep(POLL_S)
 
-    def _pods(self) -> list[Any]:
-        """Return the pods that there are; those that are being removed do not count."""
-        pods = self.cluster.pods(self.minicluster.name)
-        return [pod for pod in pods if pod.metadata.deletion_timestamp is None]
+    def _next(self) -> tuple[float, list[Any]]:
+        """Wait a while; return when it is, and the pods that are there, and stay."""
+        while True:
+            self.look()
+            time.sleep(POLL_S)
+            try:
+                pods = self.cluster.pods(self.minicluster.name)
+            except Unreachable:
+                if time.monotonic() - self._answered > self.pending_limit:
+                    raise
+                continue
+            self._answered = time.monotonic()
+            return self._answered, [p for p in pods if p.metadata.deletion_timestamp is None]
 
     def _problem(self, pods: list[Any]) -> tuple[str, bool] | None:
         """Return what stands in the way, and whether that can only stay so."""
@@ -153,7 +157,10 @@ class MiniClusterRun:
                     text = event or one_line(condition.message or condition.reason or "")
                     return f"pod {pod.metadata.name}: cannot be scheduled: {text}", False
             status = pod.status
-            for one in [*(status.init_container_statuses or ()), *(status.container_statuses or ())]:
+            for one in [
+                *(status.init_container_statuses or ()),
+                *(status.container_statuses or ()),
+            ]:
                 waiting = one.state.waiting if one.state else None
                 if waiting is None or waiting.reason in USUAL:
                     continue
