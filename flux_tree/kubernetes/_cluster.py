@@ -166,9 +166,10 @@ class Cluster:
         mend = f"kubectl delete -n {self.namespace} minicluster {name}"
         while True:
             try:
+                # not in the foreground: the operator would make anew what goes before the MiniCluster
                 with self._asking(f"MiniCluster {name}: cannot be removed; do so with '{mend}'"):
                     self._custom.delete_namespaced_custom_object(
-                        *self._place, name, propagation_policy="Foreground", **_LIMIT
+                        *self._place, name, propagation_policy="Background", **_LIMIT
                     )
             except _Missing:
                 if not self.pods(name):
