@@ -82,13 +82,17 @@ class Cluster:
         with self._asking("its MiniClusters cannot be listed", of_kind=True):
             self._custom.list_namespaced_custom_object(*self._place, limit=1, **_LIMIT)
         try:
-            self._core.read_namespace(self.namespace, **_LIMIT)
-        except self._exception as exc:
-            if exc.status == 404:
-                raise ClusterError(
-                    f"namespace '{self.namespace}': there is none in {self.host}: make it with"
-                    f" 'kubectl create namespace {self.namespace}'"
-                ) from None
+            with self._asking(f"namespace '{self.namespace}': cannot be looked up"):
+                self._core.read_namespace(self.namespace, **_LIMIT)
+        except _Missing:
+            raise ClusterError(
+                f"namespace '{self.namespace}': there is none in {self.host}: make it with"
+                f" 'kubectl create namespace {self.namespace}'"
+            ) from None
+        except Unreachable:
+            raise
+        except ClusterError:  # not everybody may look
+            pass
         for right in RIGHTS:
             self._check_right(*right)
 
