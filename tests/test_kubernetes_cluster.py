@@ -127,6 +127,7 @@ def test_no_end(server: Any, operator: Any, tmp_path: Path) -> None:
     operator.script = "never"
     error = failure(server, tmp_path, cell_limit=2)
     assert error == "no end within 2 s: still at work"
+    assert "still at work" in next((tmp_path / "r" / "logs").iterdir()).read_text()
 
 
 def test_no_operator(server: Any, operator: Any, tmp_path: Path) -> None:
@@ -227,7 +228,7 @@ def test_what_another_run_has_made_stays(server: Any, operator: Any, tmp_path: P
     cluster.create(MiniCluster(made.name, 1, Container("image", "true")))
     run(design(), tmp_path / "r", options=options(server))
     assert "already exists" in results(tmp_path / "r")[0]["error"]
-    assert cluster.exists(made.name)
+    assert made.name in objects(server)
     cluster.delete(made.name, 10)
 
 

@@ -59,8 +59,10 @@ class Driver:
         name = made.name
         run = MiniClusterRun(self.cluster, made, self.options.pending_limit, self.look)
         try:
-            ended = run.run(self.setup["start_limit"], self.setup["cell_limit"])
-            self.keep_log(name, ended.log)
+            try:
+                ended = run.run(self.setup["start_limit"], self.setup["cell_limit"])
+            finally:
+                self.keep_log(name, run.log)
             answer = self.answer_of(ended)
         except Cancelled:
             raise
@@ -85,7 +87,10 @@ class Driver:
         if self.ended.is_set():
             raise Cancelled("the run has ended")
 
-    def keep_log(self, name: str, log: str) -> None:
+    def keep_log(self, name: str, log: str | None) -> None:
+        """Keep what the first pod has written, if that was read."""
+        if log is None:
+            return
         folder = Path(self.setup["logs"])
         try:
             folder.mkdir(exist_ok=True)

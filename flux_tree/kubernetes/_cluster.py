@@ -110,25 +110,6 @@ class Cluster:
                 *self._place, minicluster.to_dict(), field_validation="Strict", **_LIMIT
             )
 
-    def exists(self, name: str) -> bool:
-        """Return whether there is a MiniCluster.
-
-        Parameters
-        ----------
-        name : str
-            Its name.
-
-        Returns
-        -------
-        bool
-        """
-        try:
-            with self._asking(f"MiniCluster {name}: cannot be looked up", of_kind=True):
-                self._custom.get_namespaced_custom_object(*self._place, name, **_LIMIT)
-        except _Missing:
-            return False
-        return True
-
     def names(self, run_id: str) -> list[str]:
         """Return the MiniClusters that a run has made.
 

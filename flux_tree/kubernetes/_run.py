@@ -50,6 +50,13 @@ class MiniClusterRun:
         Seconds that something may stand in the way before it is a failure.
     look : callable
         Called about once a second; what it raises ends the run.
+
+    Attributes
+    ----------
+    made : bool
+        It is there, or was, and is to be removed.
+    log : str or None
+        What its first pod has written, also if it did not end; None if that was not read.
     """
 
     def __init__(
@@ -63,8 +70,8 @@ class MiniClusterRun:
         self.minicluster = minicluster
         self.pending_limit = pending_limit
         self.look = look
-        #: It is there, or was, and is to be removed.
         self.made = False
+        self.log: str | None = None
         #: By uid, the names of the pods that are one instance of Flux.
         self._ranks: dict[str, str] = {}
 
@@ -178,7 +185,8 @@ class MiniClusterRun:
 
     def _log(self, pod: Any) -> str:
         # the operator calls the container that runs Flux like the MiniCluster
-        return self.cluster.log(pod, self.minicluster.name)
+        self.log = self.cluster.log(pod, self.minicluster.name)
+        return self.log
 
     def _last_line(self, pod: Any) -> str:
         try:
