@@ -66,6 +66,7 @@ class Operator:
         self._custom = client.CustomObjectsApi(self._api)
         self._known: dict[str, dict[str, Any]] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._said = 0
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -255,6 +256,8 @@ class Operator:
         severity: str = "Warning",
         kind: str = "Pod",
     ) -> None:
+        self._said += 1  # no two in one second, as what is said last is looked for
+        when = time.gmtime(time.time() + self._said)
         self._core.create_namespaced_event(
             namespace,
             {
@@ -263,7 +266,7 @@ class Operator:
                 "type": severity,
                 "reason": reason,
                 "message": message,
-                "lastTimestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "lastTimestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", when),
             },
         )
 

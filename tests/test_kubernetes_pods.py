@@ -16,7 +16,7 @@ pytestmark = pytest.mark.cluster
 
 NAME = "mine"
 #: Longer than any of these tests: what is reported is so before a limit is reached.
-LONG = 600.0
+LONG = 30.0
 
 
 @pytest.fixture
