@@ -200,7 +200,7 @@ def test_names_of_runs_into_two_folders_differ() -> None:
 @pytest.mark.parametrize(
     ("values", "where", "what"),
     [
-        ({}, "flux.container", {"disable": True}),
+        ({"image": "a"}, "flux.container", {"disable": True, "image": "a"}),
         ({"view": True}, "flux.container", None),
         ({}, "network", None),
         ({"share_nodes": True}, "network", {"disableAffinity": True}),
