@@ -6,12 +6,15 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from ._client import Client, _reason
+from ._client import Client, network_errors, reason
 
 __all__ = ["Blob", "stream"]
 
 CHUNK = 1 << 20
+#: What has come of a read that fails is lost, so they are smaller once one has.
+CHUNK_CAREFUL = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,15 @@ def stream(client: Client, blob: Blob) -> Iterator[bytes]:
     what = f"blob {blob.digest[:19]}..."
     sha256 = hashlib.sha256()
     have = 0
+    chunk = CHUNK
     while have < blob.size:
         headers = {"Range": f"bytes={have}-"} if have else {}
         with client.get(client.url("blobs", blob.digest), what, headers) as response:
             if response is None:
                 continue
             skip = have - _start(response)
-            length = response.headers.get("Content-Length")
-            if skip < 0 or (length is not None and int(length) != blob.size - have + skip):
+            length = response.headers.get("Content-Length", "")
+            if skip < 0 or (length.isdigit() and int(length) != blob.size - have + skip):
                 raise client.failure(
                     f"{what}: the registry has {length} bytes of it from {have - skip} on, and its"
                     f" manifest says that it has {blob.size}"
@@ -68,21 +72,23 @@ def stream(client: Client, blob: Blob) -> Iterator[bytes]:
             try:
                 while have < blob.size:
                     part = response.raw.read(
-                        skip if 0 < skip < CHUNK else CHUNK, decode_content=False
+                        min(skip, chunk) if skip else chunk, decode_content=False
                     )
                     if not part:
                         break
-                    client.patience.progress()
                     if skip:
+                        # what was there already is no progress
                         skip -= len(part)
                         continue
+                    client.patience.progress()
                     have += len(part)
                     if have > blob.size:
                         break
                     sha256.update(part)
                     yield part
-            except _network_errors() as exc:
-                client.patience.pause(f"{what}: {_reason(exc)}")
+            except network_errors() as exc:
+                chunk = CHUNK_CAREFUL
+                client.patience.pause(f"{what}: {reason(exc)}")
                 continue
             if have > blob.size:
                 raise client.failure(f"{what}: more has come than the {blob.size} bytes it has")
@@ -95,15 +101,9 @@ def stream(client: Client, blob: Blob) -> Iterator[bytes]:
         )
 
 
-def _start(response: object) -> int:
+def _start(response: Any) -> int:
     """Return where the body begins; a registry may not heed a Range."""
-    if getattr(response, "status_code", None) != 206:
+    if response.status_code != 206:
         return 0
-    match = re.match(r"bytes (\d+)-", getattr(response, "headers", {}).get("Content-Range", ""))
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return int(match.group(1)) if match else 0
-
-
-def _network_errors() -> tuple[type[Exception], ...]:
-    import urllib3
-
-    return (urllib3.exceptions.HTTPError, OSError)
