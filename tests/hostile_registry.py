@@ -46,7 +46,7 @@ class Registry:
     lie : callable or None
         Of a blob's bytes makes others.
     stall : int or None
-        After so many bytes of a blob nothing comes any more.
+        After so many bytes of a blob nothing comes any more, however often it is asked for.
     elsewhere : Registry or None
         Where requests for blobs are sent on to.
     seen : list of (str, dict)
@@ -180,7 +180,7 @@ def hostile() -> Iterator[Registry]:
                 self.wfile.write(body[: registry.cut_after.pop(0)])
                 self.close_connection = True
             elif registry.stall is not None:
-                self.wfile.write(body[: registry.stall])
+                self.wfile.write(body[: max(0, registry.stall - start)])
                 self.wfile.flush()
                 registry.ended.wait()
                 self.close_connection = True

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import platform
+import signal
 import subprocess
 import tarfile
 import time
@@ -21,6 +22,7 @@ import flux_tree
 from flux_tree._registry import Reference, is_reference, open_feed
 from flux_tree.errors import SourceError, UsageError
 
+from flux_support import in_instance  # isort: skip
 from hostile_registry import INDEX, TITLE, Registry, digest_of, hostile  # isort: skip
 from support import leftovers  # isort: skip
 
@@ -392,9 +394,11 @@ def test_no_configuration(bad: Registry, tmp_path: Path, no_login: Path) -> None
 # ---- who pulls
 
 
-def pullers() -> list[str]:
-    out = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True).stdout
-    return [line for line in out.splitlines() if "flux_tree._registry" in line]
+def pullers(registry: Registry) -> list[int]:
+    """Return the processes that pull from a registry."""
+    out = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True).stdout
+    lines = [x for x in out.splitlines() if "flux_tree._registry" in x and registry.host in x]
+    return [int(line.split()[0]) for line in lines]
 
 
 def test_who_pulls_ends_with_whoever_wants_it(bad: Registry, tmp_path: Path) -> None:
@@ -402,9 +406,45 @@ def test_who_pulls_ends_with_whoever_wants_it(bad: Registry, tmp_path: Path) -> 
     bad.stall = 500_000
     name = f"oci+http://{bad.host}/x:v1"
     with open_feed(name, 600.0):
-        assert any(bad.host in line for line in pullers())
-    assert not any(bad.host in line for line in pullers())
+        assert len(pullers(bad)) == 1
+    assert pullers(bad) == []
     assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_who_pulls_is_killed(bad: Registry, tmp_path: Path) -> None:
+    bad.artifact("v1", {"a": os.urandom(1_000_000)})
+    bad.stall = 500_000
+    seen = []
+
+    def kill(records: Any) -> None:
+        if not seen and records["bytes_in"].any():
+            seen.extend(pullers(bad))
+            os.kill(seen[0], signal.SIGKILL)
+
+    why = refusal(bad, "x:v1", tmp_path, progress=kill, chunk_size=65536)
+    assert why == "who pulls it has died" and len(seen) == 1
+
+
+@pytest.mark.flux
+@pytest.mark.parametrize("end", ["kill -9 $puller", "flux cancel --all"])
+def test_a_job_that_pulls_is_ended(bad: Registry, tmp_path: Path, end: str) -> None:
+    bad.artifact("v1", {"a": os.urandom(1_000_000)})
+    bad.stall = 500_000
+    option = f"chain,file=oci+http://{bad.host}/x:v1,destination={tmp_path}/r{{rank}}"
+    script = f"""
+        flux run -N2 -o tree-bcast={option},chunk-size=64KiB true & job=$!
+        until ls -d {tmp_path}/.flux-tree-*-1; do sleep 0.1; done 2>/dev/null
+        puller=$(pgrep -f '[f]lux_tree._registry.*{bad.host}' | head -1)
+        {end}
+        wait $job || echo ended
+        flux queue drain
+        pgrep -f '[f]lux_tree._registry.*{bad.host}' || echo none
+    """
+    done = in_instance(script)
+    assert done.stdout.split()[-2:] == ["ended", "none"], done
+    if "kill" in end:
+        assert "who pulls it has died" in done.stderr
+    assert leftovers(tmp_path) == [] and not list(tmp_path.glob("r*"))
 
 
 def test_what_does_not_go_with_it(bad: Registry, tmp_path: Path) -> None:

@@ -13,8 +13,6 @@ from ._client import Client, network_errors, reason
 __all__ = ["Blob", "stream"]
 
 CHUNK = 1 << 20
-#: What has come of a read that fails is lost, so they are smaller once one has.
-CHUNK_CAREFUL = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,6 @@ def stream(client: Client, blob: Blob) -> Iterator[bytes]:
     what = f"blob {blob.digest[:19]}..."
     sha256 = hashlib.sha256()
     have = 0
-    chunk = CHUNK
     while have < blob.size:
         headers = {"Range": f"bytes={have}-"} if have else {}
         with client.get(client.url("blobs", blob.digest), what, headers) as response:
@@ -71,9 +68,7 @@ def stream(client: Client, blob: Blob) -> Iterator[bytes]:
                 )
             try:
                 while have < blob.size:
-                    part = response.raw.read(
-                        min(skip, chunk) if skip else chunk, decode_content=False
-                    )
+                    part = _read(response.raw, min(skip or CHUNK, CHUNK))
                     if not part:
                         break
                     if skip:
@@ -87,7 +82,6 @@ def stream(client: Client, blob: Blob) -> Iterator[bytes]:
                     sha256.update(part)
                     yield part
             except network_errors() as exc:
-                chunk = CHUNK_CAREFUL
                 client.patience.pause(f"{what}: {reason(exc)}")
                 continue
             if have > blob.size:
@@ -99,6 +93,12 @@ def stream(client: Client, blob: Blob) -> Iterator[bytes]:
         raise client.failure(
             f"what came is not what its manifest names: {found} instead of {blob.digest}"
         )
+
+
+def _read(raw: Any, size: int) -> bytes:
+    """Return what has come, instead of waiting for all of `size`."""
+    read = getattr(raw, "read1", raw.read)  # no such thing before urllib3 2.1
+    return bytes(read(size, decode_content=False))
 
 
 def _start(response: Any) -> int:
