@@ -51,10 +51,11 @@ def stream(client: Client, blob: Blob) -> Iterator[bytes]:
     SourceError
         If it cannot be had, or at its end, if that was not it.
     """
-    what = f"blob {blob.digest[:19]}..."
+    name = f"blob {blob.digest[:19]}..."
     sha256 = hashlib.sha256()
     have = 0
     while have < blob.size:
+        what = f"{name}, from byte {have} of {blob.size} on" if have else name
         headers = {"Range": f"bytes={have}-"} if have else {}
         with client.get(client.url("blobs", blob.digest), what, headers) as response:
             if response is None:
@@ -63,7 +64,7 @@ def stream(client: Client, blob: Blob) -> Iterator[bytes]:
             length = response.headers.get("Content-Length", "")
             if skip < 0 or (length.isdigit() and int(length) != blob.size - have + skip):
                 raise client.failure(
-                    f"{what}: the registry has {length} bytes of it from {have - skip} on, and its"
+                    f"{name}: the registry has {length} bytes of it from {have - skip} on, and its"
                     f" manifest says that it has {blob.size}"
                 )
             try:
@@ -82,12 +83,12 @@ def stream(client: Client, blob: Blob) -> Iterator[bytes]:
                     sha256.update(part)
                     yield part
             except network_errors() as exc:
-                client.patience.pause(f"{what}: {reason(exc)}")
+                client.patience.pause(f"{name}, after {have} of {blob.size} bytes: {reason(exc)}")
                 continue
             if have > blob.size:
-                raise client.failure(f"{what}: more has come than the {blob.size} bytes it has")
+                raise client.failure(f"{name}: more has come than the {blob.size} bytes it has")
             if have < blob.size:
-                client.patience.pause(f"{what}: it ended after {have} of {blob.size} bytes")
+                client.patience.pause(f"{name}: it ended after {have} of {blob.size} bytes")
     found = f"sha256:{sha256.hexdigest()}"
     if found != blob.digest:
         raise client.failure(

@@ -190,7 +190,7 @@ class Client:
                 " or use oci+http:// if it has none"
             ) from None
         except network_errors() as exc:
-            if not self._reached and _is_no_connection(exc):
+            if isinstance(exc, ValueError) or (not self._reached and _is_no_connection(exc)):
                 raise self.failure(
                     f"{self.reference.server}: cannot be reached ({reason(exc)})"
                 ) from None
@@ -253,7 +253,7 @@ def _host(url: str) -> str:
 
 
 def _is_no_connection(exc: BaseException) -> bool:
-    """Has it not come about, or was one cut?"""
+    """Return whether there has been none, in contrast to one that was cut."""
     import requests
     import urllib3
 

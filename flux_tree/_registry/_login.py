@@ -96,22 +96,27 @@ class Login:
         Raises
         ------
         SourceError
-            If the login would have to go where nobody may read it, without TLS.
+            If the login would have to go out of TLS, or who gives tokens out gives something else.
         requests.RequestException
-            If who gives tokens out cannot be asked, or answers what is none.
+            If who gives tokens out cannot be asked.
         """
         challenge = response.headers.get("WWW-Authenticate", "")
         if challenge.lower().startswith("basic"):
             if before or not hasattr(self._backends["basic"], "_basic_auth"):
                 return None
-            name = "basic"
-        elif 'realm="' not in challenge:
+            return dict(self._backends["basic"].get_auth_header())
+        if 'realm="' not in challenge:
             return None
-        elif self._identity:
-            return self._exchange(challenge)
-        else:
-            name = "token"
-        found, changed = self._backends[name].authenticate_request(response, {}, refresh=True)
+        try:
+            if self._identity:
+                return self._exchange(challenge)
+            token = self._backends["token"]
+            found, changed = token.authenticate_request(response, {}, refresh=True)
+        except (AttributeError, TypeError, ValueError):
+            # no address, no JSON, or JSON that is not as it should be
+            raise SourceError(
+                f"source {self._reference.text}: who gives tokens out for it answers what is none"
+            ) from None
         return dict(found) if changed else None
 
     def refusal(self) -> str:

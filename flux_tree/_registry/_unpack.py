@@ -102,6 +102,9 @@ def _members(client: Client, item: Item, packed: BinaryIO) -> Iterator[Item]:
                     f"layer {item.path[:200]}: '{member.name[:200]}' in it is neither a file, a"
                     " directory nor a link"
                 )
+        # what is packed has its checksum at its end
+        while archive.fileobj is not None and archive.fileobj.read(CHUNK):
+            pass
     kept.flush()
 
 
