@@ -5,12 +5,19 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import flux_tree
+from flux_tree._registry._blob import Blob, stream
+from flux_tree._registry._client import Client, Patience
+from flux_tree._registry._contents import contents, with_directories
+from flux_tree._registry._manifest import compose
+from flux_tree._registry._reference import Reference
+from flux_tree._registry._unpack import unpacked
 from flux_tree.errors import SourceError
 
 from hostile_registry import TITLE, Registry  # isort: skip
@@ -40,6 +47,19 @@ def refusal(registry: Registry, name: str, to: Path, **more: Any) -> str:
     text = str(caught.value)
     assert text.count("\n") == 0 and f"source {registry.scheme}{registry.host}/{name}: " in text
     return text.partition(f"/{name}: ")[2]
+
+
+def no(registry: Registry, name: str) -> str:
+    """Pull what cannot be, in this process, which is quicker; return why not."""
+    reference = Reference.parse(f"{registry.scheme}{registry.host}/{name}")
+    with pytest.raises(SourceError) as caught:
+        client = Client(reference, Patience(reference, 20))
+        items = with_directories(unpacked(client, contents(client)), reference.text)
+        compose(items)
+        for item in items:
+            if isinstance(item.data, Blob):
+                deque(stream(client, item.data), 0)
+    return str(caught.value).partition(f"source {reference.text}: ")[2] or str(caught.value)
 
 
 def tree(top: Path) -> dict[str, bytes]:

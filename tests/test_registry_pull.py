@@ -21,7 +21,7 @@ from flux_tree.errors import SourceError, UsageError
 
 from flux_support import in_instance  # isort: skip
 from hostile_registry import Registry, digest_of, hostile  # isort: skip
-from pulling import bcast, directory, member, ok, own_folders, refusal, tree  # isort: skip
+from pulling import bcast, directory, member, no, ok, own_folders, refusal, tree  # isort: skip
 from support import leftovers  # isort: skip
 
 
@@ -76,7 +76,7 @@ def test_a_busy_registry(bad: Registry, tmp_path: Path) -> None:
     bad.answers = [(503, {}), (429, {"Retry-After": "0"}), (500, {})]
     ok(bad, "x:v1", tmp_path, {"a": b"data"})
     bad.answers = [(429, {"Retry-After": "3600"})]
-    why = refusal(bad, "x:v1", tmp_path / "2")
+    why = no(bad, "x:v1")
     assert "429" in why and "is not to be asked again for 3600 seconds" in why
 
 
@@ -88,9 +88,9 @@ def test_wrong_bytes(bad: Registry, tmp_path: Path) -> None:
     why = refusal(bad, "x:v1", tmp_path)
     assert why == f"what came is not what its manifest names: {wrong} instead of {digest_of(data)}"
     bad.lie = lambda right: right + b"more"
-    assert f"says that it has {len(data)}" in refusal(bad, "x:v1", tmp_path)
+    assert f"says that it has {len(data)}" in no(bad, "x:v1")
     bad.lie = lambda right: right[:100]
-    assert "has 100 bytes" in refusal(bad, "x:v1", tmp_path)
+    assert "has 100 bytes" in no(bad, "x:v1")
 
 
 def test_a_blob_that_is_not_there(bad: Registry, tmp_path: Path) -> None:
