@@ -57,7 +57,7 @@ class Operator:
         self._api = server.api()
         self._core = client.CoreV1Api(self._api)
         self._custom = client.CustomObjectsApi(self._api)
-        self._known: set[str] = set()
+        self._known: dict[str, dict[str, Any]] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -93,13 +93,14 @@ class Operator:
     def _work(self) -> None:
         while not self._stop.wait(0.1):
             found = self._custom.list_cluster_custom_object(*GROUP, "miniclusters")
-            for item in found["items"]:
-                if item["metadata"].get("deletionTimestamp"):
-                    self._remove(item)
-                elif item["metadata"]["uid"] not in self._known:
-                    self._known.add(item["metadata"]["uid"])
-                    self.seen.append(item)
-                    self._begin(item)
+            # the operator does not look whether one is being deleted: it would make its pods anew
+            items = {item["metadata"]["uid"]: item for item in found["items"]}
+            for uid in items.keys() - self._known.keys():
+                self._known[uid] = items[uid]
+                self.seen.append(items[uid])
+                self._begin(items[uid])
+            for uid in self._known.keys() - items.keys():
+                self._remove(self._known.pop(uid))
 
     def _begin(self, item: dict[str, Any]) -> None:
         if self.script == "idle":
@@ -171,7 +172,7 @@ class Operator:
             process.wait()
 
     def _remove(self, item: dict[str, Any]) -> None:
-        """Remove what belongs to a MiniCluster, then itself, as the garbage collector does."""
+        """Remove what belonged to a MiniCluster that is gone, as the garbage collector does."""
         name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
         self._kill(name)
         for pod in self._core.list_namespaced_pod(
@@ -181,10 +182,6 @@ class Operator:
                 self._core.delete_namespaced_pod(
                     pod.metadata.name, namespace, grace_period_seconds=0
                 )
-        with suppress(client.exceptions.ApiException):
-            self._custom.patch_namespaced_custom_object(
-                *GROUP, namespace, "miniclusters", name, {"metadata": {"finalizers": None}}
-            )
 
     def _make_pod(self, item: dict[str, Any], rank: int, pod: str) -> None:
         name, container = item["metadata"]["name"], item["spec"]["containers"][0]

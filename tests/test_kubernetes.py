@@ -1,36 +1,46 @@
-"""MiniClusters as data, and what comes out of their logs; no cluster is needed."""
+"""MiniClusters as data, and which cluster they are for; none is needed."""
 
 from __future__ import annotations
 
+import copy
 import json
-import os
-import random
+import re
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from flux_tree.errors import BroadcastError, UsageError
+from flux_tree.errors import UsageError
 from flux_tree.experiment import Design
-from flux_tree.experiment._pod import REQUEST_VAR, answer_lines, read_answer
+from flux_tree.experiment._backend_kubernetes import KubernetesBackend
+from flux_tree.experiment._pod import REQUEST_VAR
 from flux_tree.kubernetes import (
+    FIELDS,
+    Cluster,
     ClusterOptions,
     Commands,
     Container,
     FluxOptions,
     FluxView,
+    Logging,
     MiniCluster,
+    Network,
     Pod,
     Volume,
     unknown_fields,
 )
+from flux_tree.kubernetes._cluster import RIGHTS
 
 import minicluster_support  # isort: skip
-from flux_support import in_instance  # isort: skip
 
+DOCS = Path(__file__).parent.parent / "docs" / "kubernetes.md"
+
+#: With a value for all that there is.
 FULL = MiniCluster(
     "a-1",
     4,
@@ -40,17 +50,20 @@ FULL = MiniCluster(
         launcher=True,
         working_dir="/data",
         image_pull_policy="Never",
+        image_pull_secret="registry",
         environment={"ANY_NAME": "x"},
-        commands=Commands(pre="true", broker_pre="date"),
+        commands=Commands("id", "true", "false", "date", "hostname"),
         volumes={
-            "data": Volume("/data", empty_dir=True, empty_dir_medium="Memory"),
+            "data": Volume("/dev/shm", empty_dir=True, empty_dir_medium="memory"),
             "disk": Volume("/disk", host_path="/mnt", read_only=True),
-            "login": Volume("/login", secret_name="login"),
+            "all": Volume("/all", "/mnt", True, "memory", "1Gi", "claim", "secret", True),
         },
     ),
     namespace="study",
     labels={"a": "b"},
     flux=FluxOptions("kary:2", "-o tree-bcast=binomial", "5s", True, FluxView(True, "view")),
+    logging=Logging(quiet=True, strict=True),
+    network=Network(disable_affinity=True),
     pod=Pod({"c": "d"}, {"pool": "x"}, "me", "Never"),
     deadline_seconds=100,
     tasks=8,
@@ -73,11 +86,17 @@ def test_a_manifest() -> None:
     (container,) = spec["containers"]
     assert container["imagePullPolicy"] == "Never" and container["workingDir"] == "/data"
     assert container["environment"] == {"ANY_NAME": "x"}
-    assert container["commands"] == {"pre": "true", "brokerPre": "date"}
+    assert container["commands"] == {
+        "init": "id",
+        "pre": "true",
+        "post": "false",
+        "brokerPre": "date",
+        "workerPre": "hostname",
+    }
     assert container["volumes"]["data"] == {
-        "path": "/data",
+        "path": "/dev/shm",
         "emptyDir": True,
-        "emptyDirMedium": "Memory",
+        "emptyDirMedium": "memory",
     }
     assert yaml.safe_load(yaml.safe_dump(manifest)) == manifest
 
@@ -89,9 +108,47 @@ def test_only_what_was_given_is_in_it() -> None:
     }
 
 
-def test_every_field_is_one_of_the_kind() -> None:
+def given(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield the fields of typed data that have a value, with their classes."""
+    if is_dataclass(value):
+        for field in fields(value):
+            part = getattr(value, field.name)
+            if part is not None and part != {}:
+                yield type(value).__name__, field.name
+                yield from given(part)
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from given(part)
+
+
+def example(known: Any) -> Any:
+    """Return a value that has every field of a list of them."""
+    if isinstance(known, dict):
+        return {"x" if key == "*" else key: example(part) for key, part in known.items()}
+    if isinstance(known, list):
+        return [example(known[0])]
+    first = known[0] if isinstance(known, tuple) else known
+    return {str: "1", int: 1, bool: True}[first]
+
+
+def test_every_field_of_the_data_is_one_of_the_kind() -> None:
+    kinds = (MiniCluster, Container, Commands, Volume, FluxOptions, FluxView, Logging, Network, Pod)
+    assert set(given(FULL)) == {(kind.__name__, f.name) for kind in kinds for f in fields(kind)}
     assert unknown_fields(FULL.to_dict()) == []
     minicluster_support.check_crd(FULL.to_dict())
+
+
+def test_every_field_of_the_list_is_one_of_the_kind() -> None:
+    manifest = {**MiniCluster("a", 1, Container("i", "c")).to_dict(), "spec": example(FIELDS)}
+    assert unknown_fields(manifest) == []
+    minicluster_support.check_crd(manifest)
+
+
+def test_the_crd_refuses_what_it_does_not_know() -> None:
+    manifest = copy.deepcopy(FULL.to_dict())
+    manifest["spec"]["containers"][0]["volumes"]["data"]["emptyDirr"] = True
+    with pytest.raises(AssertionError, match="emptyDirr"):
+        minicluster_support.check_crd(manifest)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +178,54 @@ def test_no_names(name: str) -> None:
         MiniCluster(name, 1, Container("i", "c"))
 
 
+def test_the_longest_name_is_one_in_dns() -> None:
+    """That of the last pod of many, which ends in six letters of its Job's."""
+    design = Design(["kubernetes"], [4], ["kary:1"], ["two-tree"], ["direct"], ["64KiB"])
+    (made, *_) = manifests(design, Path("r"), ClusterOptions(name="a" * 37))
+    assert re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", made.name)
+    assert len(f"{made.name}-999999-abcde") == 63
+
+
+def test_names_of_runs_into_two_folders_differ() -> None:
+    design = Design(["kubernetes"], [4], ["kary:1"], ["two-tree"], ["direct"], ["64KiB"])
+    one, two = (manifests(design, Path(x), ClusterOptions()) for x in ("one", "two"))
+    names = {made.name for made in (*one, *two)}
+    assert len(names) == len(one) + len(two) > 2
+    (label,) = {made.labels["flux-tree/run"] for made in one}
+    assert re.fullmatch(r"[a-z0-9]{1,63}", label)
+    assert {made.labels["flux-tree/run"] for made in two} != {label}
+    assert manifests(design, Path("one"), ClusterOptions()) == one
+
+
+@pytest.mark.parametrize(
+    ("values", "where", "what"),
+    [
+        ({}, "flux.container", {"disable": True}),
+        ({"view": True}, "flux.container", None),
+        ({}, "network", None),
+        ({"share_nodes": True}, "network", {"disableAffinity": True}),
+        ({"node_selector": {"a/b": "c"}}, "pod.nodeSelector", {"a/b": "c"}),
+    ],
+)
+def test_options_of_a_cluster(values: dict[str, Any], where: str, what: Any) -> None:
+    design = Design(["kubernetes"], [4], ["kary:1"], ["two-tree"], ["direct"], ["64KiB"])
+    manifest = manifests(design, Path("r"), ClusterOptions(**values))[0].to_dict()
+    minicluster_support.check(manifest)
+    if minicluster_support.crd_or_none() is not None:
+        minicluster_support.check_crd(manifest)
+    found: Any = manifest["spec"]
+    for key in where.split("."):
+        found = found.get(key)
+    assert found == what
+
+
+def manifests(design: Design, folder: Path, options: ClusterOptions) -> list[MiniCluster]:
+    """Return what a run into a folder makes."""
+    backend = KubernetesBackend(design)
+    backend.configure(folder, options)
+    return list(backend.manifests(design.blocks()))
+
+
 @pytest.mark.parametrize(
     ("values", "why"),
     [
@@ -136,51 +241,75 @@ def test_no_options(values: dict[str, Any], why: str) -> None:
         ClusterOptions(**values)
 
 
-# ---- the answer in a log
+# ---- which cluster
 
 
-def test_an_answer_in_a_log() -> None:
-    rng = random.Random(1)
-    answer = {"status": "ok", "records": [rng.random() for _ in range(5000)]}
-    lines = answer_lines(answer)
-    assert len(lines) > 50 and max(map(len, lines)) < 512
-    noise = ["broker.err[0]: something", "", "flux-tree-answer is no such line"]
-    log = noise + [f"2026-01-01T00:00:00Z {line.decode()}" for line in lines]
-    rng.shuffle(log)
-    assert read_answer("\n".join(log)) == answer
+KUBECONFIG: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+    "users": [{"name": "u", "user": {"token": "secret"}}],
+    "contexts": [
+        {"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "study"}},
+        {"name": "there", "context": {"cluster": "c", "user": "u"}},
+    ],
+}
 
 
-def test_no_answer_in_a_log() -> None:
-    lines = [line.decode() for line in answer_lines({"x": os.urandom(3000).hex()})]
-    with pytest.raises(BroadcastError, match=f"only a part of the answer, {len(lines) - 1} of"):
-        read_answer("".join(lines[1:]))
-    with pytest.raises(BroadcastError, match="has no answer: it has written nothing"):
-        read_answer("\n")
-    with pytest.raises(BroadcastError, match="has no answer: out of memory"):
-        read_answer("begin\nout of memory\n")
+def test_which_namespace(tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(yaml.safe_dump({**KUBECONFIG, "current-context": "here"}))
+    assert Cluster(str(file)).namespace == "study"
+    assert Cluster(str(file), "there").namespace == "default"
+    assert Cluster(str(file), "there", "mine").namespace == "mine"
+    file.write_text(yaml.safe_dump(KUBECONFIG))
+    assert Cluster(str(file), "here").namespace == "study"
 
 
-@pytest.mark.flux
-def test_what_a_pod_runs(tmp_path: Path) -> None:
-    """The command of the first pod, as its MiniCluster has it."""
-    from flux_tree.experiment._backend_kubernetes import KubernetesBackend
+@pytest.mark.parametrize(
+    ("text", "context", "why"),
+    [
+        (yaml.safe_dump(KUBECONFIG), None, "current-context"),
+        (yaml.safe_dump(KUBECONFIG), "nowhere", "nowhere"),
+        ("", None, "is empty"),
+        ("{a: [", None, "cannot be read (while parsing"),
+        ("- a", None, "cannot be read"),
+        ("\x00", None, "cannot be read"),
+        (None, None, "No configuration found"),
+    ],
+)
+def test_no_cluster(tmp_path: Path, text: str | None, context: str | None, why: str) -> None:
+    file = tmp_path / "kubeconfig"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        Cluster(str(file), context)
+    message = str(caught.value)
+    assert message.startswith(f"kubeconfig {file}: ") and why in message
+    assert "--kubeconfig" in message and "\n" not in message
 
-    design = Design(
-        ["kubernetes"], [3], ["kary:1"], ["middle-leaves"], ["content"], ["64KiB"], iterations=1
-    )
-    backend = KubernetesBackend(design)
-    (made,) = backend.manifests(design.blocks())
-    container = made.to_dict()["spec"]["containers"][0]
-    command = container["command"].replace("python3", sys.executable)
-    request = container["environment"][REQUEST_VAR]
-    done = in_instance(f"{REQUEST_VAR}='{request}' {command}", size=3)
-    answer = read_answer(done.stdout)
-    assert answer["status"] == "failed" and "has not the topology kary:1" in answer["error"]
-    script = f"flux start --test-size=3 -Stbon.topo=kary:1 {command}"
-    done = in_instance(f"export {REQUEST_VAR}='{request}'; unset FLUX_URI; {script}", size=1)
-    answer = read_answer(done.stdout)
-    assert answer["status"] == "ok", answer
-    assert "distribute-middle-nodes-0" in [event["event"] for event in answer["events"]]
+
+def test_no_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    with pytest.raises(UsageError, match=r"pip install 'flux-tree\[kubernetes\]'"):
+        Cluster()
+
+
+def test_the_role_in_the_manual_is_what_is_asked_for() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    role = yaml.safe_load(text)
+    minicluster_support.check(role)
+    has = {
+        (verb, group, resource)
+        for rule in role["rules"]
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    for verb, group, resource, subresource in RIGHTS:
+        has.remove((verb, group, f"{resource}/{subresource}" if subresource else resource))
+    # the first is found out by doing so, the second is for the reasons of failures
+    assert has == {("list", "flux-framework.org", "miniclusters"), ("list", "", "events")}
 
 
 # ---- the command line
@@ -205,10 +334,10 @@ def test_the_manifests_of_a_design(design_file: Path) -> None:
     args += ["--pull-policy", "Never", "--node-selector", "pool=a", "--share-nodes"]
     done = flux_tree(*args)
     assert done.returncode == 0, done.stderr
-    manifests = list(yaml.safe_load_all(done.stdout))
-    assert len(manifests) == 2 * 3 * 3  # topologies, strategies, iterations
-    assert len({m["metadata"]["name"] for m in manifests}) == len(manifests)
-    for manifest in manifests:
+    found = list(yaml.safe_load_all(done.stdout))
+    assert len(found) == 2 * 3 * 3  # topologies, strategies, iterations
+    assert len({m["metadata"]["name"] for m in found}) == len(found)
+    for manifest in found:
         assert unknown_fields(manifest) == []
         spec, metadata = manifest["spec"], manifest["metadata"]
         assert metadata["namespace"] == "study" and metadata["name"].startswith("mine-")
@@ -220,8 +349,8 @@ def test_the_manifests_of_a_design(design_file: Path) -> None:
         assert spec["size"] == request["cell"]["nodes"] == 4
         assert spec["network"] == {"disableAffinity": True}
         assert spec["pod"]["nodeSelector"] == {"pool": "a"}
-    if os.environ.get("FLUX_TREE_CRD"):
-        minicluster_support.check_crd(manifests[0])
+        if minicluster_support.crd_or_none() is not None:
+            minicluster_support.check_crd(manifest)
 
 
 @pytest.mark.parametrize(

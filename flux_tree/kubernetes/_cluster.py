@@ -166,9 +166,10 @@ class Cluster:
         mend = f"kubectl delete -n {self.namespace} minicluster {name}"
         while True:
             try:
+                # the operator would make anew what goes before the MiniCluster does
                 with self._asking(f"MiniCluster {name}: cannot be removed; do so with '{mend}'"):
                     self._custom.delete_namespaced_custom_object(
-                        *self._place, name, propagation_policy="Foreground", **_LIMIT
+                        *self._place, name, propagation_policy="Background", **_LIMIT
                     )
             except _Missing:
                 if not self.pods(name):
@@ -375,16 +376,16 @@ def _kubernetes() -> Any:
 
 def _load(kubernetes: Any, configuration: Any, kubeconfig: str | None, context: str | None) -> str:
     """Read which cluster it is; return the namespace that goes with it."""
+    import yaml  # the client needs it too
+
     config = kubernetes.config
+    where = kubeconfig or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION
     try:
-        config.load_kube_config(
-            config_file=kubeconfig, context=context, client_configuration=configuration
-        )
-        _, active = config.list_kube_config_contexts(config_file=kubeconfig)
-        if context is not None:
-            contexts, _ = config.list_kube_config_contexts(config_file=kubeconfig)
-            active = next(c for c in contexts if c["name"] == context)
-        return str(active["context"].get("namespace") or "default")
+        config.load_kube_config(where, context, client_configuration=configuration)
+        # one without a current context can still have the one that is asked for
+        merged = config.kube_config.KubeConfigMerger(where).config
+        active = merged["contexts"].get_with_name(context or merged["current-context"])
+        return str(active["context"].safe_get("namespace") or "default")
     except config.ConfigException as exc:
         if kubeconfig is None and context is None:
             try:
@@ -394,8 +395,11 @@ def _load(kubernetes: Any, configuration: Any, kubeconfig: str | None, context: 
             except (config.ConfigException, OSError):
                 pass
         raise UsageError(
-            f"kubeconfig: {one_line(str(exc)).rstrip('.')}: give --kubeconfig and --context of a"
-            " cluster, or set KUBECONFIG"
+            f"kubeconfig {where}: {one_line(str(exc)).rstrip('.')}: give --kubeconfig and --context"
+            " of a cluster, or set KUBECONFIG"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise UsageError(f"kubeconfig: cannot be read ({one_line(str(exc))})") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as exc:
+        raise UsageError(
+            f"kubeconfig {where}: cannot be read ({one_line(str(exc))[:200]}): give another with"
+            " --kubeconfig, or set KUBECONFIG"
+        ) from None

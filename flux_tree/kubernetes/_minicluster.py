@@ -117,7 +117,11 @@ FIELDS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Volume:
-    """Where a container sees a volume, and what that is: one of the rest."""
+    """Where a container sees a volume, and what that is: one of the rest.
+
+    The operator mounts an `empty_dir` at ``/dev/shm``, whatever `path` says; `empty_dir_medium` is
+    "memory", or has no effect. The folder `host_path` has to exist.
+    """
 
     path: str
     host_path: str | None = None
