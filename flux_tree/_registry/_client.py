@@ -184,17 +184,18 @@ class Client:
                 self._headers = found
                 response = self._request(url, headers)
             return response
-        except requests.exceptions.SSLError as exc:
-            raise self.failure(
-                f"no TLS that can be trusted ({reason(exc)}): name its CA in REQUESTS_CA_BUNDLE,"
-                " or use oci+http:// if it has none"
-            ) from None
         except network_errors() as exc:
-            if isinstance(exc, ValueError) or (not self._reached and _is_no_connection(exc)):
+            why = reason(exc)
+            # a connection may be cut amid its greeting, too
+            no_tls = not self._reached or "certificate verify failed" in why
+            if isinstance(exc, requests.exceptions.SSLError) and no_tls:
                 raise self.failure(
-                    f"{self.reference.server}: cannot be reached ({reason(exc)})"
+                    f"no TLS that can be trusted ({why}): name its CA in REQUESTS_CA_BUNDLE, or"
+                    " use oci+http:// if it has none"
                 ) from None
-            self.patience.pause(f"{what}: {reason(exc)}")
+            if isinstance(exc, ValueError) or (not self._reached and _is_no_connection(exc)):
+                raise self.failure(f"{self.reference.server}: cannot be reached ({why})") from None
+            self.patience.pause(f"{what}: {why}")
             return None
 
     def _request(self, url: str, headers: dict[str, str]) -> Any:

@@ -175,7 +175,8 @@ def _choose(client: Client, index: dict[str, Any]) -> str:
     """Return the digest of the manifest that is for this machine."""
     machine = platform.machine()
     processor = PROCESSORS.get(machine, machine)
-    entries = [e for e in index.get("manifests") or () if isinstance(e, dict)]
+    listed = index.get("manifests")
+    entries = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
     there = []
     for entry in entries:
         known = entry.get("platform")
