@@ -79,7 +79,7 @@ def minicluster(
         network=Network(disable_affinity=True) if options.share_nodes else None,
         flux=FluxOptions(
             topology=cell.topology,
-            container=None if options.view else FluxView(disable=True),
+            container=None if options.view else FluxView(disable=True, image=options.image),
         ),
         pod=Pod(
             labels=labels,

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import FluxTreeError, UsageError
 from ._minicluster import GROUP, PLURAL, VERSION, MiniCluster
+from ._pods import one_line, rank_of, telling
 
 __all__ = ["MANAGER", "RUN_LABEL", "Cluster", "ClusterError", "Unreachable"]
 
@@ -78,16 +79,20 @@ class Cluster:
         ClusterError
             If not, with the mend.
         """
-        with self._asking("its MiniClusters cannot be listed"):
+        with self._asking("its MiniClusters cannot be listed", of_kind=True):
             self._custom.list_namespaced_custom_object(*self._place, limit=1, **_LIMIT)
         try:
-            self._core.read_namespace(self.namespace, **_LIMIT)
-        except self._exception as exc:
-            if exc.status == 404:
-                raise ClusterError(
-                    f"namespace '{self.namespace}': there is none in {self.host}: make it with"
-                    f" 'kubectl create namespace {self.namespace}'"
-                ) from None
+            with self._asking(f"namespace '{self.namespace}': cannot be looked up"):
+                self._core.read_namespace(self.namespace, **_LIMIT)
+        except _Missing:
+            raise ClusterError(
+                f"namespace '{self.namespace}': there is none in {self.host}: make it with"
+                f" 'kubectl create namespace {self.namespace}'"
+            ) from None
+        except Unreachable:
+            raise
+        except ClusterError:  # not everybody may look
+            pass
         for right in RIGHTS:
             self._check_right(*right)
 
@@ -104,29 +109,10 @@ class Cluster:
         ClusterError
             If it is refused.
         """
-        with self._asking(f"MiniCluster {minicluster.name}: cannot be made"):
+        with self._asking(f"MiniCluster {minicluster.name}: cannot be made", of_kind=True):
             self._custom.create_namespaced_custom_object(
                 *self._place, minicluster.to_dict(), field_validation="Strict", **_LIMIT
             )
-
-    def exists(self, name: str) -> bool:
-        """Return whether there is a MiniCluster.
-
-        Parameters
-        ----------
-        name : str
-            Its name.
-
-        Returns
-        -------
-        bool
-        """
-        try:
-            with self._asking(f"MiniCluster {name}: cannot be looked up"):
-                self._custom.get_namespaced_custom_object(*self._place, name, **_LIMIT)
-        except _Missing:
-            return False
-        return True
 
     def names(self, run_id: str) -> list[str]:
         """Return the MiniClusters that a run has made.
@@ -141,7 +127,7 @@ class Cluster:
         list of str
         """
         selector = ",".join(f"{k}={v}" for k, v in {**MANAGER, RUN_LABEL: run_id}.items())
-        with self._asking("its MiniClusters cannot be listed"):
+        with self._asking("its MiniClusters cannot be listed", of_kind=True):
             found = self._custom.list_namespaced_custom_object(
                 *self._place, label_selector=selector, **_LIMIT
             )
@@ -166,13 +152,7 @@ class Cluster:
         mend = f"kubectl delete -n {self.namespace} minicluster {name}"
         while True:
             try:
-                # the operator would make anew what goes before the MiniCluster does
-                with self._asking(f"MiniCluster {name}: cannot be removed; do so with '{mend}'"):
-                    self._custom.delete_namespaced_custom_object(
-                        *self._place, name, propagation_policy="Background", **_LIMIT
-                    )
-            except _Missing:
-                if not self.pods(name):
+                if self._gone(name, mend) and not self.pods(name):
                     return
             except ClusterError:
                 if time.monotonic() > deadline:
@@ -184,6 +164,19 @@ class Cluster:
                     f" it with '{mend}'"
                 )
             time.sleep(POLL_S)
+
+    def _gone(self, name: str, mend: str) -> bool:
+        """Ask for a MiniCluster's removal; return whether there is none any more."""
+        what = f"MiniCluster {name}: cannot be removed; do so with '{mend}'"
+        try:
+            # the operator would make anew what goes before the MiniCluster does
+            with self._asking(what, of_kind=True):
+                self._custom.delete_namespaced_custom_object(
+                    *self._place, name, propagation_policy="Background", **_LIMIT
+                )
+        except _Missing:
+            return True
+        return False
 
     def pods(self, name: str) -> list[Any]:
         """Return the pods of a MiniCluster.
@@ -204,13 +197,15 @@ class Cluster:
             )
         return sorted(found.items, key=lambda pod: rank_of(pod, name))
 
-    def log(self, pod: Any) -> str:
-        """Return what a pod has written so far.
+    def log(self, pod: Any, container: str) -> str:
+        """Return what a container has written so far.
 
         Parameters
         ----------
         pod : V1Pod
             Of a MiniCluster.
+        container : str
+            Of the pod.
 
         Returns
         -------
@@ -222,7 +217,7 @@ class Cluster:
             response = self._core.read_namespaced_pod_log(
                 name,
                 self.namespace,
-                container=pod.spec.containers[0].name,
+                container=container,
                 _preload_content=False,
                 **_LIMIT,
             )
@@ -248,10 +243,7 @@ class Cluster:
                 )
         except ClusterError:  # that would hide what they are to explain
             return None
-        warnings = [e for e in found.items if e.type == "Warning" and e.message]
-        # ImagePullBackOff says less than the failure before it
-        warnings.sort(key=lambda e: (e.reason != "BackOff", str(e.last_timestamp or e.event_time)))
-        return one_line(warnings[-1].message) if warnings else None
+        return telling(found.items)
 
     @property
     def _place(self) -> tuple[str, str, str, str]:
@@ -278,20 +270,23 @@ class Cluster:
             )
 
     @contextmanager
-    def _asking(self, what: str) -> Iterator[None]:
-        """Turn what the client raises into one line."""
+    def _asking(self, what: str, of_kind: bool = False) -> Iterator[None]:
+        """Turn what the client raises into one line; `of_kind`: MiniClusters are asked for."""
         import urllib3
 
         try:
             yield
         except self._exception as exc:
             text = _message(exc)
-            if exc.status == 404 and any(sign in text for sign in _NO_KIND):
+            if exc.status == 404 and of_kind and any(sign in text for sign in _NO_KIND):
                 raise ClusterError(
                     f"{self.host}: knows no MiniClusters: install the Flux Operator there, see"
                     " https://flux-framework.org/flux-operator"
                 ) from None
-            kind = _Missing if exc.status == 404 else ClusterError
+            if exc.status == 404:
+                raise _Missing(f"{what}: {text}") from None
+            # it is being restarted, has too much to do, or cannot reach a node
+            kind = Unreachable if exc.status == 429 or (exc.status or 0) >= 500 else ClusterError
             raise kind(f"{what}: {text}") from None
         except (urllib3.exceptions.HTTPError, OSError) as exc:
             cause = getattr(exc, "reason", None) or exc
@@ -302,7 +297,7 @@ class Cluster:
 
 
 class Unreachable(ClusterError):
-    """The cluster does not answer."""
+    """The cluster does not answer, or cannot do so now: it may a moment later."""
 
 
 class _Missing(ClusterError):
@@ -313,41 +308,6 @@ class _Missing(ClusterError):
 _NO_KIND = ("could not find the requested resource", "page not found")
 
 _LIMIT = {"_request_timeout": REQUEST_S}
-
-
-def rank_of(pod: Any, name: str) -> int:
-    """Return the rank of a pod in a MiniCluster.
-
-    Parameters
-    ----------
-    pod : V1Pod
-        Of the Job that the operator makes.
-    name : str
-        Of the MiniCluster.
-
-    Returns
-    -------
-    int
-        Its completion index; behind all others if it has none.
-    """
-    index = (pod.metadata.annotations or {}).get("batch.kubernetes.io/job-completion-index")
-    if index is None:
-        index = pod.metadata.name[len(name) + 1 :].partition("-")[0]
-    return int(index) if index.isdigit() else 1 << 30
-
-
-def one_line(text: str) -> str:
-    """Return a text without line breaks.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-    """
-    return " ".join(text.split())
 
 
 def _message(exc: Any) -> str:

@@ -188,7 +188,7 @@ class Logging:
 
 @dataclass(frozen=True)
 class Network:
-    """Of the pods; `disable_affinity` lets several of them share a node."""
+    """Of the pods; without `disable_affinity` the operator prefers a node of its own for each."""
 
     disable_affinity: bool | None = None
 
