@@ -6,10 +6,12 @@ import base64
 import hashlib
 import json
 import re
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Callable
 from urllib.parse import parse_qs, urlsplit
 
@@ -31,12 +33,22 @@ class Registry:
     ----------
     host : str
         And port.
+    scheme : str
+        How its names begin.
     blobs, manifests : dict
         By digest; manifests by tag, too.
     login : str or None
         ``USER:PASSWORD`` that it wants.
     bearer : bool
         Tokens, which are valid for `token_uses` requests each.
+    identity : str or None
+        An identity token, which alone is worth a token.
+    token_answers : list of (int, bytes)
+        The next answers of who gives tokens out.
+    dropped : int
+        So many requests are not answered at all.
+    cut_manifest : bool
+        The next manifest is cut in its middle.
     cut_after : list of int
         After so many bytes of a blob the connection breaks: one for each of the next answers.
     answers : list of (int, dict)
@@ -55,12 +67,17 @@ class Registry:
 
     def __init__(self) -> None:
         self.host = ""
+        self.scheme = "oci+http://"
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[str, bytes]] = {}
         self.login: str | None = None
         self.bearer = False
         self.token_uses = 1000
         self.tokens: dict[str, int] = {}
+        self.identity: str | None = None
+        self.token_answers: list[tuple[int, bytes]] = []
+        self.dropped = 0
+        self.cut_manifest = False
         self.cut_after: list[int] = []
         self.answers: list[tuple[int, dict[str, str]]] = []
         self.ranges = True
@@ -102,8 +119,8 @@ class Registry:
 
 
 @contextmanager
-def hostile() -> Iterator[Registry]:
-    """Run one."""
+def hostile(certificate: Path | None = None) -> Iterator[Registry]:
+    """Run one; with TLS, if a file with a key and its certificate is given."""
     registry = Registry()
 
     class Handler(BaseHTTPRequestHandler):
@@ -111,6 +128,10 @@ def hostile() -> Iterator[Registry]:
 
         def do_GET(self) -> None:
             registry.seen.append((self.path, dict(self.headers)))
+            if registry.dropped:
+                registry.dropped -= 1
+                self.close_connection = True
+                return
             path = urlsplit(self.path)
             if path.path == "/token":
                 self.token(parse_qs(path.query))
@@ -120,6 +141,16 @@ def hostile() -> Iterator[Registry]:
                 self.manifest(path.path.rpartition("/")[2])
             else:
                 self.blob(path.path.rpartition("/")[2])
+
+        def do_POST(self) -> None:
+            registry.seen.append((self.path, dict(self.headers)))
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            fields = {name: values[0] for name, values in parse_qs(body).items()}
+            assert fields["grant_type"] == "refresh_token" and fields["service"] == "tests"
+            if registry.identity is None or fields["refresh_token"] != registry.identity:
+                self.say(401, b"{}")
+            else:
+                self.give_token("access_token")
 
         def may(self) -> bool:
             given = self.headers.get("Authorization", "")
@@ -140,19 +171,32 @@ def hostile() -> Iterator[Registry]:
             self.say(401, b"{}", {"WWW-Authenticate": how})
 
         def token(self, query: dict[str, list[str]]) -> None:
-            if registry.login is not None and self.headers.get("Authorization") != self.basic():
+            if registry.token_answers:
+                self.say(*registry.token_answers.pop(0))
+                return
+            given = self.headers.get("Authorization")
+            if registry.identity or (registry.login is not None and given != self.basic()):
                 self.say(401, b"{}")
                 return
             assert query["scope"] == ["repository:x:pull"]
+            self.give_token("token")
+
+        def give_token(self, name: str) -> None:
             token = f"token{len(registry.tokens)}"
             registry.tokens[token] = registry.token_uses
-            self.say(200, json.dumps({"token": token}).encode())
+            self.say(200, json.dumps({name: token}).encode())
 
         def manifest(self, name: str) -> None:
             if name not in registry.manifests:
                 self.say(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}')
                 return
             kind, raw = registry.manifests[name]
+            if registry.cut_manifest:
+                registry.cut_manifest = False
+                self.head(200, {"Content-Length": str(len(raw))})
+                self.wfile.write(raw[: len(raw) // 2])
+                self.close_connection = True
+                return
             self.say(200, raw, {"Content-Type": kind})
 
         def blob(self, digest: str) -> None:
@@ -208,7 +252,13 @@ def hostile() -> Iterator[Registry]:
 
     server = Server(("127.0.0.1", 0), Handler)
     registry.host = f"127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    if certificate is not None:
+        registry.scheme = "oci://"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    # it ends as soon as it is told to
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield registry

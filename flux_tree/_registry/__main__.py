@@ -10,18 +10,16 @@ from __future__ import annotations
 import argparse
 import os
 import select
-import shutil
+import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from ..errors import FluxTreeError, SourceError
 from ._blob import Blob, stream
 from ._client import Client, Patience
-from ._contents import Item, contents, with_directories
+from ._contents import Item, Kept, contents, with_directories
 from ._feed import DATA, END, FAIL, HEAD, TEXT_MAX, write_frame
 from ._manifest import compose
 from ._reference import Reference
@@ -52,10 +50,11 @@ def main(argv: list[str] | None = None) -> int:
     # frames go out there; whatever a library prints must not get between them
     out = os.dup(1)
     os.dup2(2, 1)
-    folder = tempfile.mkdtemp(prefix="flux-tree-pull-")
-    threading.Thread(target=_watch, args=(out, folder), daemon=True).start()
+    # nothing is on disk that would have to be removed
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_watch, args=(out,), daemon=True).start()
     try:
-        _pull(Reference.parse(args.reference), args.timeout, Path(folder), out)
+        _pull(Reference.parse(args.reference), args.timeout, out)
         return 0
     except BrokenPipeError:
         return 1
@@ -71,13 +70,15 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(out, f"source {args.reference}: {exc.filename or ''} {exc.strerror or exc}")
     except MemoryError:
         return _fail(out, f"source {args.reference}: out of memory")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    except Exception as exc:
+        # whoever waits is to know; standard error has the rest
+        _fail(out, f"source {args.reference}: cannot be pulled ({type(exc).__name__}: {exc})")
+        raise
 
 
-def _pull(reference: Reference, timeout: float, folder: Path, out: int) -> None:
+def _pull(reference: Reference, timeout: float, out: int) -> None:
     client = Client(reference, Patience(reference, timeout))
-    items = unpacked(client, contents(client), folder)
+    items = unpacked(client, contents(client))
     items = with_directories(items, reference.text)
     try:
         head = compose(items)
@@ -95,10 +96,10 @@ def _pull(reference: Reference, timeout: float, folder: Path, out: int) -> None:
 def _data(client: Client, item: Item) -> Iterator[bytes]:
     if isinstance(item.data, Blob):
         yield from stream(client, item.data)
-    elif isinstance(item.data, Path):
-        with open(item.data, "rb") as file:
-            while part := file.read(CHUNK):
-                yield part
+    elif isinstance(item.data, Kept):
+        end = item.data.at + item.size
+        for at in range(item.data.at, end, CHUNK):
+            yield os.pread(item.data.file.fileno(), min(CHUNK, end - at), at)
     elif item.data:
         for at in range(0, len(item.data), CHUNK):
             yield item.data[at : at + CHUNK]
@@ -110,13 +111,12 @@ def _fail(out: int, text: str) -> int:
     return 1
 
 
-def _watch(out: int, folder: str) -> None:
+def _watch(out: int) -> None:
     """End at once when whoever started this has gone, or nobody reads: also amid a wait."""
     poll = select.poll()
     poll.register(0, 0)  # POLLHUP and POLLERR come unasked
     poll.register(out, 0)
     poll.poll()
-    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ._client import Client, _reason
+from ._client import Client, network_errors, reason
 
 __all__ = ["Blob", "stream"]
 
@@ -51,42 +51,44 @@ def stream(client: Client, blob: Blob) -> Iterator[bytes]:
     SourceError
         If it cannot be had, or at its end, if that was not it.
     """
-    what = f"blob {blob.digest[:19]}..."
+    name = f"blob {blob.digest[:19]}..."
     sha256 = hashlib.sha256()
     have = 0
     while have < blob.size:
+        what = f"{name}, from byte {have} of {blob.size} on" if have else name
         headers = {"Range": f"bytes={have}-"} if have else {}
         with client.get(client.url("blobs", blob.digest), what, headers) as response:
             if response is None:
                 continue
             skip = have - _start(response)
-            length = response.headers.get("Content-Length")
-            if skip < 0 or (length is not None and int(length) != blob.size - have + skip):
+            length = response.headers.get("Content-Length", "")
+            if skip < 0 or (length.isdigit() and int(length) != blob.size - have + skip):
                 raise client.failure(
-                    f"{what}: the registry has {length} bytes of it from {have - skip} on, and its"
+                    f"{name}: the registry has {length} bytes of it from {have - skip} on, and its"
                     f" manifest says that it has {blob.size}"
                 )
             try:
                 while have < blob.size:
-                    part = _read(response.raw, skip if 0 < skip < CHUNK else CHUNK)
+                    part = _read(response.raw, min(skip or CHUNK, CHUNK))
                     if not part:
                         break
-                    client.patience.progress()
                     if skip:
+                        # what was there already is no progress
                         skip -= len(part)
                         continue
+                    client.patience.progress()
                     have += len(part)
                     if have > blob.size:
                         break
                     sha256.update(part)
                     yield part
-            except _network_errors() as exc:
-                client.patience.pause(f"{what}: {_reason(exc)}")
+            except network_errors() as exc:
+                client.patience.pause(f"{name}, after {have} of {blob.size} bytes: {reason(exc)}")
                 continue
             if have > blob.size:
-                raise client.failure(f"{what}: more has come than the {blob.size} bytes it has")
+                raise client.failure(f"{name}: more has come than the {blob.size} bytes it has")
             if have < blob.size:
-                client.patience.pause(f"{what}: it ended after {have} of {blob.size} bytes")
+                client.patience.pause(f"{name}: it ended after {have} of {blob.size} bytes")
     found = f"sha256:{sha256.hexdigest()}"
     if found != blob.digest:
         raise client.failure(
@@ -106,9 +108,3 @@ def _start(response: Any) -> int:
         return 0
     match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return int(match.group(1)) if match else 0
-
-
-def _network_errors() -> tuple[type[Exception], ...]:
-    import urllib3
-
-    return (urllib3.exceptions.HTTPError, OSError)

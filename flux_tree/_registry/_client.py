@@ -1,32 +1,26 @@
-"""Talks to a registry: names and logins are a matter of oras, the requests are our own.
+"""Asks a registry for things, again and again if need be: logins are a matter of oras.
 
-What oras does itself when it pulls is not used: it checks no digest, reads whole files into
-memory, has no time limits, and takes up nothing that was cut.
+What oras does itself when it pulls is not used: it checks no digest, has no time limits, and takes
+up nothing that was cut.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..errors import SourceError
+from ._login import BUSY, Login
 from ._reference import Reference
 
-__all__ = ["Client", "Patience"]
+__all__ = ["Client", "Patience", "network_errors", "reason"]
 
-#: Registries that have too much to do say so.
-BUSY = (429, 500, 502, 503, 504)
 PAUSE_S = 0.1
 PAUSE_MAX_S = 3.0
 CONNECT_S = 10.0
-
-Failure = SourceError
 
 
 class Patience:
@@ -65,14 +59,20 @@ class Patience:
         SourceError
             If nothing has come for too long, or would have.
         """
-        wait = self._pause if seconds is None else seconds
-        if time.monotonic() + wait > self._since + self.timeout:
-            raise Failure(
-                f"source {self.reference.text}: nothing has come for {self.timeout:.3g} seconds:"
-                f" {why}"
-            )
-        time.sleep(wait)
+        left = self.left()
+        if seconds is not None and seconds > left:
+            raise self._failure(f"{why}, and is not to be asked again for {seconds:.6g} seconds")
+        if left <= 0:
+            raise self._failure(f"nothing has come for {self.timeout:.3g} seconds: {why}")
+        time.sleep(min(self._pause if seconds is None else seconds, left))
         self._pause = min(2 * self._pause, PAUSE_MAX_S)
+
+    def left(self) -> float:
+        """Return how many seconds nothing may come from now on."""
+        return self._since + self.timeout - time.monotonic()
+
+    def _failure(self, why: str) -> SourceError:
+        return SourceError(f"source {self.reference.text}: {why}")
 
 
 class Client:
@@ -84,33 +84,20 @@ class Client:
         What is pulled.
     patience : Patience
         How long nothing may come.
+
+    Raises
+    ------
+    SourceError
+        If Docker's configuration is damaged.
     """
 
     def __init__(self, reference: Reference, patience: Patience) -> None:
-        import requests
-        from oras import auth as oras_auth
-        from oras.container import Container
-
-        logging.getLogger("oras.logger").setLevel(logging.CRITICAL)
         self.reference = reference
         self.patience = patience
-        self.session = requests.Session()
-        # netrc would take the place of the header of a login
-        self.session.auth = lambda request: request
-        self.headers: dict[str, str] = {}
+        self._session = _session(reference)
+        self._login = Login(reference, self._session)
+        self._headers: dict[str, str] = {}
         self._reached = False
-        config = _docker_config()
-        self._backends = {}
-        for name in ("basic", "token"):
-            backend: Any = oras_auth.get_auth_backend(name, session=_Quick(self.session))
-            backend.hostname = reference.host
-            if config is not None:
-                backend._auth_config = config
-            container = Container(f"{reference.host}/{reference.name}")
-            container.registry = reference.login
-            backend.load_configs(container)
-            self._backends[name] = backend
-        self._has_login = bool(getattr(self._backends["basic"], "_basic_auth", None))
 
     def url(self, kind: str, digest: str) -> str:
         """Return where a manifest or a blob is.
@@ -153,42 +140,21 @@ class Client:
         SourceError
             If it cannot be had.
         """
-        import requests
-
-        response = None
-        try:
-            try:
-                response = self._ask(url, headers)
-                self._reached = True
-                if response.status_code == 401:
-                    response.close()
-                    self._log_in(response, what)
-                    response = self._ask(url, headers)
-            except requests.exceptions.SSLError as exc:
-                raise self.failure(
-                    f"no TLS that can be trusted ({_reason(exc)}): name its CA in"
-                    " REQUESTS_CA_BUNDLE, or use oci+http:// if it has none"
-                ) from None
-            except (requests.exceptions.RequestException, OSError) as exc:
-                if not self._reached:
-                    raise self.failure(
-                        f"{self.reference.server}: cannot be reached ({_reason(exc)})"
-                    ) from None
-                self.patience.pause(f"{what}: {_reason(exc)}")
-                response = None
-            if response is not None and response.status_code in BUSY:
-                self.patience.pause(
-                    f"{what}: the registry answers {response.status_code} {response.reason}",
-                    _retry_after(response),
-                )
-                response.close()
-                response = None
-            if response is not None and response.status_code not in (200, 206):
+        response = self._ask(url, what, headers)
+        if response is None:
+            yield None
+            return
+        with response:
+            if response.status_code in (200, 206):
+                yield response
+                return
+            if response.status_code not in BUSY:
                 raise self._refusal(response, what)
-            yield response
-        finally:
-            if response is not None:
-                response.close()
+            wait = _retry_after(response)
+        self.patience.pause(
+            f"{what}: the registry answers {response.status_code} {response.reason}", wait
+        )
+        yield None
 
     def failure(self, why: str) -> SourceError:
         """Return an error about the source.
@@ -202,49 +168,57 @@ class Client:
         -------
         SourceError
         """
-        return Failure(f"source {self.reference.text}: {why}")
+        return SourceError(f"source {self.reference.text}: {why}")
 
-    def _ask(self, url: str, headers: dict[str, str]) -> Any:
-        limit = max(1.0, self.patience.timeout / 3)
-        return self.session.get(
+    def _ask(self, url: str, what: str, headers: dict[str, str]) -> Any:
+        """Return an answer, or None after a failure that may pass."""
+        import requests
+
+        try:
+            response = self._request(url, headers)
+            if response.status_code == 401 and _host(response.url) == _host(url):
+                response.close()
+                found = self._login.headers(response, self._headers)
+                if found is None:
+                    raise self.failure(f"{what}: {self._login.refusal()}")
+                self._headers = found
+                response = self._request(url, headers)
+            return response
+        except network_errors() as exc:
+            why = reason(exc)
+            # a connection may be cut amid its greeting, too
+            no_tls = not self._reached or "certificate verify failed" in why
+            if isinstance(exc, requests.exceptions.SSLError) and no_tls:
+                raise self.failure(
+                    f"no TLS that can be trusted ({why}): name its CA in REQUESTS_CA_BUNDLE, or"
+                    " use oci+http:// if it has none"
+                ) from None
+            if isinstance(exc, ValueError) or (not self._reached and _is_no_connection(exc)):
+                raise self.failure(f"{self.reference.server}: cannot be reached ({why})") from None
+            self.patience.pause(f"{what}: {why}")
+            return None
+
+    def _request(self, url: str, headers: dict[str, str]) -> Any:
+        limit = max(0.1, min(self.patience.timeout / 3, self.patience.left()))
+        response = self._session.get(
             url,
             # a body that was packed on the way would not be what the digest is of
-            headers={"Accept-Encoding": "identity", **headers, **self.headers},
+            headers={"Accept-Encoding": "identity", **headers, **self._headers},
             stream=True,
             timeout=(min(CONNECT_S, limit), limit),
         )
-
-    def _log_in(self, response: Any, what: str) -> None:
-        challenge = response.headers.get("WWW-Authenticate", "")
-        name = "basic" if challenge.lower().startswith("basic") else "token"
-        headers: dict[str, str] = {}
-        changed = False
-        if name == "token":
-            headers, changed = self._backends[name].authenticate_request(
-                response, headers, refresh=True
-            )
-        elif self._has_login and not self.headers:
-            headers, changed = self._backends[name].authenticate_request(response, headers)
-        if not changed:
-            raise self._no_login(what)
-        self.headers = headers
-
-    def _no_login(self, what: str) -> SourceError:
-        host = self.reference.host
-        if self._has_login:
-            return self.failure(
-                f"{what}: the registry refuses the login of {_config_path()} for {host}: renew it"
-                f" with 'docker login {host}'"
-            )
-        return self.failure(
-            f"{what}: the registry wants a login, and {_config_path()} has none for {host}: make"
-            f" one with 'docker login {host}'"
-        )
+        self._reached = True
+        return response
 
     def _refusal(self, response: Any, what: str) -> SourceError:
         status = response.status_code
+        if _host(response.url) != self.reference.server.lower():
+            return self.failure(
+                f"{what}: {_host(response.url)}, where the registry sends on to, answers {status}"
+                f" {response.reason}"
+            )
         if status == 401:
-            return self._no_login(what)
+            return self.failure(f"{what}: {self._login.refusal()}")
         if status == 403:
             return self.failure(f"{what}: the registry allows it not to this login (403)")
         if status == 404:
@@ -252,42 +226,49 @@ class Client:
         return self.failure(f"{what}: the registry answers {status} {response.reason}")
 
 
-class _Quick:
-    """A session for oras, which knows no time limits."""
+def _session(reference: Reference) -> Any:
+    import requests
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    class Session(requests.Session):
+        """Follows a registry to elsewhere, but never with a login, nor out of TLS."""
 
-    def request(self, *args: Any, **kwargs: Any) -> Any:
-        return self._session.request(*args, **{"timeout": CONNECT_S, **kwargs})
+        def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
+            # that of requests would look into .netrc
+            old, new = response.request.url, prepared_request.url
+            if self.should_strip_auth(old, new):
+                prepared_request.headers.pop("Authorization", None)
+            if reference.protocol == "https" and urlsplit(new).scheme != "https":
+                raise SourceError(
+                    f"source {reference.text}: the registry sends on to {_host(new)} without TLS,"
+                    " which only oci+http:// allows"
+                )
 
-    def get(self, *args: Any, **kwargs: Any) -> Any:
-        return self.request("GET", *args, **kwargs)
+    session = Session()
+    # .netrc would take the place of the header of a login
+    session.auth = lambda request: request
+    return session
 
 
-def _config_path() -> Path:
-    folder = os.environ.get("DOCKER_CONFIG")
-    return (Path(folder) if folder else Path.home() / ".docker") / "config.json"
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.lower()
 
 
-def _docker_config() -> dict[str, Any]:
-    """Return Docker's configuration; oras looks for it in the home directory alone."""
-    path = _config_path()
-    try:
-        config = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        config = {}
-    except OSError as exc:
-        raise Failure(f"{path}: cannot be read ({exc.strerror})") from None
-    except ValueError:
-        raise Failure(f"{path}: is no JSON, so there is no login: mend or remove it") from None
-    if not isinstance(config, dict):
-        raise Failure(f"{path}: is no object of JSON, so there is no login: mend or remove it")
-    return {
-        "auths": config.get("auths") or {},
-        "credsStore": config.get("credsStore"),
-        "credHelpers": config.get("credHelpers") or {},
-    }
+def _is_no_connection(exc: BaseException) -> bool:
+    """Return whether there has been none, in contrast to one that was cut."""
+    import requests
+    import urllib3
+
+    if isinstance(exc, (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)):
+        return True
+    inner = exc.args[0] if exc.args else None
+    return isinstance(getattr(inner, "reason", None), urllib3.exceptions.NewConnectionError)
+
+
+def network_errors() -> tuple[type[Exception], ...]:
+    """Return what a request and the reading of a body may raise; those of requests are OSErrors."""
+    import urllib3
+
+    return (urllib3.exceptions.HTTPError, OSError)
 
 
 def _retry_after(response: Any) -> float | None:
@@ -297,15 +278,13 @@ def _retry_after(response: Any) -> float | None:
         return None
 
 
-def _reason(exc: BaseException) -> str:
+def reason(exc: BaseException) -> str:
     """Return what is behind an exception, in a few words."""
-    while exc.__cause__ or exc.__context__ or (exc.args and isinstance(exc.args[0], Exception)):
+    while True:
         inner = exc.args[0] if exc.args and isinstance(exc.args[0], Exception) else None
-        following = inner or exc.__cause__ or exc.__context__
-        assert following is not None
+        following = inner or getattr(exc, "reason", None) or exc.__cause__ or exc.__context__
+        if not isinstance(following, BaseException):
+            break
         exc = following
-    reason = getattr(exc, "reason", None)
-    if isinstance(reason, Exception):
-        return _reason(reason)
     text = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
     return " ".join(str(text).split())[:200]

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Union
+from typing import Any, BinaryIO, Union
 
 from ..errors import SourceError
 from ._blob import Blob
-from ._client import Client
+from ._client import Client, network_errors, reason
 
-__all__ = ["Item", "contents"]
+__all__ = ["Item", "Kept", "contents", "encoded", "with_directories"]
 
 MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -45,8 +45,28 @@ PROCESSORS = {
     "loongarch64": "loong64",
 }
 
-#: Bytes that are at hand, a file, or what is still to be fetched.
-Data = Union[bytes, Path, Blob, None]
+#: No path is longer, in bytes.
+PATH_LENGTH_MAX = 4095
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where in a file the bytes are.
+
+    Attributes
+    ----------
+    file : BinaryIO
+        A temporary one.
+    at : int
+        From where on.
+    """
+
+    file: BinaryIO
+    at: int
+
+
+#: Bytes that are at hand, in a file, or still to be fetched.
+Data = Union[bytes, Kept, Blob, None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +77,7 @@ class Item:
     ----------
     path : str
         Below the destination.
-    data : bytes, Path, Blob or None
+    data : bytes, Kept, Blob or None
         Of a file.
     size : int
         Bytes.
@@ -123,10 +143,15 @@ def _manifest(client: Client, name: str, digest: str | None) -> tuple[dict[str, 
         with client.get(client.url("manifests", name), what, accept) as response:
             if response is None:
                 continue
+            raw = b""
             try:
-                raw = response.raw.read(MANIFEST_MAX + 1, decode_content=False)
-            except Exception as exc:  # of urllib3, or of what is below it
-                client.patience.pause(f"{what}: {exc}")
+                # the last read, of nothing, finds out whether it was cut
+                while len(raw) <= MANIFEST_MAX and (
+                    part := response.raw.read(MANIFEST_MAX + 1, decode_content=False)
+                ):
+                    raw += part
+            except network_errors() as exc:
+                client.patience.pause(f"{what}: {reason(exc)}")
                 continue
             said = response.headers.get("Docker-Content-Digest")
             break
@@ -150,23 +175,27 @@ def _choose(client: Client, index: dict[str, Any]) -> str:
     """Return the digest of the manifest that is for this machine."""
     machine = platform.machine()
     processor = PROCESSORS.get(machine, machine)
+    listed = index.get("manifests")
+    entries = [e for e in listed if isinstance(e, dict)] if isinstance(listed, list) else []
     there = []
-    entries = [e for e in index.get("manifests") or () if isinstance(e, dict)]
     for entry in entries:
-        known = entry.get("platform") or {}
-        there.append(f"{known.get('os')}/{known.get('architecture')}")
-        if len(entries) == 1 or there[-1] == f"linux/{processor}":
+        known = entry.get("platform")
+        if len(entries) == 1 and not known:
+            return _descriptor(client, entry).digest
+        known = known if isinstance(known, dict) else {}
+        there.append(f"{known.get('os', 'unknown')}/{known.get('architecture', 'unknown')}")
+        if there[-1] == f"linux/{processor}":
             return _descriptor(client, entry).digest
     names = ", ".join(n for n in dict.fromkeys(there) if "unknown" not in n) or "nothing"
-    raise client.failure(f"there is none for linux/{processor}, only for {names}")
+    raise client.failure(f"there is none for linux/{processor}, only for {names[:1000]}")
 
 
 def _descriptor(client: Client, entry: Any) -> Blob:
     digest = entry.get("digest") if isinstance(entry, dict) else None
     size = entry.get("size") if isinstance(entry, dict) else None
-    if not isinstance(digest, str) or not isinstance(size, int) or size < 0:
+    if not isinstance(digest, str) or type(size) is not int or not 0 <= size < 1 << 63:
         raise client.failure("its manifest is damaged: an entry has no digest or no size")
-    if not digest.startswith("sha256:") or len(digest) != 71:
+    if not re.fullmatch("sha256:[0-9a-f]{64}", digest):
         raise client.failure(f"its manifest names {digest[:80]}: only sha256: is known here")
     return Blob(digest, size)
 
@@ -177,9 +206,10 @@ def _annotations(entry: Any) -> dict[str, Any]:
 
 
 def _created(document: dict[str, Any]) -> int:
-    text = _annotations(document).get(CREATED)
+    # Python 3.9 knows neither Z nor nanoseconds
+    text = re.sub(r"\.\d+", "", str(_annotations(document).get(CREATED))).replace("Z", "+00:00")
     try:
-        return int(datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp())
+        return max(0, int(datetime.fromisoformat(text).timestamp()))
     except ValueError:
         return int(time.time())
 
@@ -224,7 +254,8 @@ def _layout(client: Client, document: dict[str, Any], raw: bytes, digest: str) -
     }
     blobs = {}
     for entry in (document["config"], *document["layers"]):
-        if isinstance(entry, dict) and entry.get("urls") and "foreign" in str(entry["mediaType"]):
+        kind = str(entry.get("mediaType")) if isinstance(entry, dict) else ""
+        if ("foreign" in kind or "nondistributable" in kind) and entry.get("urls"):
             raise client.failure("it has layers that are elsewhere than in its registry")
         blob = _descriptor(client, entry)
         blobs[_place(blob.digest)] = blob
@@ -255,10 +286,18 @@ def with_directories(items: Iterable[Item], reference: str) -> list[Item]:
     Raises
     ------
     SourceError
-        If two of them have the same name.
+        If two of them have the same name, or one has none that a file can have.
     """
     found: dict[str, Item] = {}
     for item in items:
+        try:
+            length = max(len(encoded(item.path)), len(encoded(item.target or "")))
+        except UnicodeEncodeError:
+            raise SourceError(f"source {reference}: {item.path[:200]!r} in it is no text") from None
+        if length > PATH_LENGTH_MAX:
+            raise SourceError(
+                f"source {reference}: '{item.path[:200]}...' in it is longer than a path can be"
+            )
         known = found.get(item.path)
         if known is not None and not (known.directory and item.directory):
             raise SourceError(f"source {reference}: it has '{item.path[:200]}' twice")
@@ -268,4 +307,24 @@ def with_directories(items: Iterable[Item], reference: str) -> list[Item]:
         for depth in range(1, len(parts)):
             path = "/".join(parts[:depth])
             found.setdefault(path, Item(path, mode=0o755, mtime=item.mtime, directory=True))
-    return sorted(found.values(), key=lambda i: [p.encode() for p in i.path.split("/")])
+    return sorted(found.values(), key=lambda i: encoded(i.path).split(b"/"))
+
+
+def encoded(name: str) -> bytes:
+    """Return a name as it is in the file system, whatever the locale.
+
+    Parameters
+    ----------
+    name : str
+        Of a manifest, or of an archive of which it need not be UTF-8.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    UnicodeEncodeError
+        If it is neither.
+    """
+    return name.encode("utf-8", "surrogateescape")

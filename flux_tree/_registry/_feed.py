@@ -152,7 +152,7 @@ def write_frame(fd: int, kind: int, data: bytes | memoryview = b"") -> None:
         If nobody reads any more.
     """
     head = struct.pack("<II", kind, len(data))
-    done = os.writev(fd, (head, data)) - len(head)
-    rest = memoryview(data)[max(0, done) :]
-    while rest:
-        rest = rest[os.write(fd, rest) :]
+    done = os.writev(fd, (head, data))
+    for piece in (memoryview(head)[done:], memoryview(data)[max(0, done - len(head)) :]):
+        while piece:
+            piece = piece[os.write(fd, piece) :]

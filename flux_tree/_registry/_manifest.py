@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 from .._native import check, ffi, lib
 from ..errors import SourceError
-from ._contents import Item
+from ._contents import Item, encoded
 
 __all__ = ["compose"]
 
@@ -37,10 +36,10 @@ def compose(items: Sequence[Item]) -> bytes:
     array = ffi.new("struct node_item[]", len(items))
     keep = []
     for entry, item in zip(array, items):
-        keep.append(ffi.new("char[]", os.fsencode(item.path)))
+        keep.append(ffi.new("char[]", encoded(item.path)))
         entry.path = keep[-1]
         if item.target is not None:
-            keep.append(ffi.new("char[]", os.fsencode(item.target)))
+            keep.append(ffi.new("char[]", encoded(item.target)))
             entry.target = keep[-1]
         entry.size = item.size
         entry.mode = item.mode

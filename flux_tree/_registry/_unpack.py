@@ -1,28 +1,29 @@
 """Layers that are directories, packed: what they hold is known only when they are unpacked.
 
-Nothing is unpacked by name: each file goes into a temporary one that has a number, so that no name
-in an archive can lead anywhere; the names are checked with all others of the payload.
+Nothing is unpacked by name: the data of all files goes into one temporary file, which has none
+itself. So no name in an archive can lead anywhere (they are checked with all others of the
+payload), and nothing is left, however this ends.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from ..errors import SourceError
 from ._blob import Blob, stream
 from ._client import Client
-from ._contents import Item
+from ._contents import Item, Kept
 
 __all__ = ["unpacked"]
 
 CHUNK = 1 << 20
 
 
-def unpacked(client: Client, items: list[Item], folder: Path) -> list[Item]:
+def unpacked(client: Client, items: list[Item]) -> list[Item]:
     """Replace items that are packed by what is in them.
 
     Parameters
@@ -31,8 +32,6 @@ def unpacked(client: Client, items: list[Item], folder: Path) -> list[Item]:
         Of the registry.
     items : list of Item
         Of the payload.
-    folder : Path
-        A temporary one, for what is unpacked.
 
     Returns
     -------
@@ -44,36 +43,44 @@ def unpacked(client: Client, items: list[Item], folder: Path) -> list[Item]:
         If a layer cannot be had, or holds what cannot travel.
     """
     result = []
-    for number, item in enumerate(items):
-        if not item.unpack:
-            result.append(item)
-            continue
-        assert isinstance(item.data, Blob)
-        place = folder / str(number)
-        place.mkdir()
-        packed = place / "packed"
-        with open(packed, "wb") as out:
-            for part in stream(client, item.data):
-                out.write(part)
-        result.append(Item(item.path, mode=0o755, mtime=item.mtime, directory=True))
-        try:
-            result += _members(client, item, packed, place)
-        except (tarfile.TarError, EOFError, OSError, ValueError) as exc:
-            raise client.failure(f"layer {item.path[:200]}: cannot be unpacked ({exc})") from None
-        packed.unlink()
+    for item in items:
+        result += _unpack(client, item) if item.unpack else [item]
     return result
 
 
-def _members(client: Client, item: Item, packed: Path, place: Path) -> Iterator[Item]:
+def _unpack(client: Client, item: Item) -> list[Item]:
+    assert isinstance(item.data, Blob)
+    what = f"layer {item.path[:200]}"
+    top = Item(item.path, mode=0o755, mtime=item.mtime, directory=True)
+    try:
+        with tempfile.TemporaryFile() as packed:
+            for part in stream(client, item.data):
+                packed.write(part)
+            packed.seek(0)
+            return [top, *_members(client, item, packed)]
+    except (SourceError, MemoryError):
+        raise
+    except OSError as exc:
+        raise client.failure(
+            f"{what}: cannot be unpacked in {tempfile.tempdir or 'TMPDIR'} ({exc.strerror or exc})"
+        ) from None
+    except Exception as exc:  # of tarfile and whatever decompresses, each has its own
+        raise client.failure(f"{what}: cannot be unpacked ({exc or type(exc).__name__})") from None
+
+
+def _members(client: Client, item: Item, packed: BinaryIO) -> Iterator[Item]:
     files: dict[str, Item] = {}
-    with tarfile.open(packed, "r:*") as archive:
-        for number, member in enumerate(archive):
+    # it has no name, and is gone when the last item is
+    kept = tempfile.TemporaryFile()  # noqa: SIM115
+    with tarfile.open(fileobj=packed, mode="r:*", encoding="utf-8") as archive:
+        for member in archive:
             path = _path(item.path, member.name)
             if path == item.path:
                 continue
             common: dict[str, Any] = {
                 "mode": member.mode & 0o777,
-                "mtime": max(0, int(member.mtime)),
+                # what it says may be anything
+                "mtime": int(min(max(0, member.mtime), 1 << 40)),
             }
             if member.isdir():
                 yield Item(path, directory=True, **common)
@@ -82,10 +89,9 @@ def _members(client: Client, item: Item, packed: Path, place: Path) -> Iterator[
             elif member.isreg():
                 source = archive.extractfile(member)
                 assert source is not None
-                data = place / f"f{number}"
-                with open(data, "wb") as out:
-                    shutil.copyfileobj(source, out, CHUNK)
-                files[path] = Item(path, data, os.path.getsize(data), **common)
+                at = kept.tell()
+                shutil.copyfileobj(source, kept, CHUNK)
+                files[path] = Item(path, Kept(kept, at), kept.tell() - at, **common)
                 yield files[path]
             elif member.islnk() and _path(item.path, member.linkname) in files:
                 other = files[_path(item.path, member.linkname)]
@@ -96,6 +102,10 @@ def _members(client: Client, item: Item, packed: Path, place: Path) -> Iterator[
                     f"layer {item.path[:200]}: '{member.name[:200]}' in it is neither a file, a"
                     " directory nor a link"
                 )
+        # what is packed has its checksum at its end
+        while archive.fileobj is not None and archive.fileobj.read(CHUNK):
+            pass
+    kept.flush()
 
 
 def _path(title: str, name: str) -> str:
