@@ -79,6 +79,10 @@ static int read_full (struct feed *feed, void *buf, size_t len)
             return fail (feed, errno, strerror (errno));
         if (n == 0)
             return fail (feed, EPIPE, "who pulls it has died");
+        /* a chunk of a slow source may take longer than the time limit: the
+         * others hear in pongs that it comes
+         */
+        atomic_fetch_add (&feed->node->work, 1);
         p += n;
         len -= n;
     }

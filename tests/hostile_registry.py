@@ -8,6 +8,7 @@ import json
 import re
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -59,6 +60,8 @@ class Registry:
         Of a blob's bytes makes others.
     stall : int or None
         After so many bytes of a blob nothing comes any more, however often it is asked for.
+    pause : float
+        Seconds after each tenth of a blob.
     elsewhere : Registry or None
         Where requests for blobs are sent on to.
     seen : list of (str, dict)
@@ -83,6 +86,7 @@ class Registry:
         self.ranges = True
         self.lie: Callable[[bytes], bytes] | None = None
         self.stall: int | None = None
+        self.pause = 0.0
         self.elsewhere: Registry | None = None
         self.seen: list[tuple[str, dict[str, str]]] = []
         self.ended = threading.Event()
@@ -228,6 +232,10 @@ def hostile(certificate: Path | None = None) -> Iterator[Registry]:
                 self.wfile.flush()
                 registry.ended.wait()
                 self.close_connection = True
+            elif registry.pause:
+                for at in range(0, len(body), len(body) // 10):
+                    self.wfile.write(body[at : at + len(body) // 10])
+                    time.sleep(registry.pause)
             else:
                 self.wfile.write(body)
 

@@ -108,6 +108,14 @@ def test_a_registry_that_stalls(bad: Registry, tmp_path: Path) -> None:
     assert "nothing has come for 2.25 seconds" in why and time.monotonic() - begin < 20
 
 
+def test_a_slow_registry(bad: Registry, tmp_path: Path) -> None:
+    files = {"a": os.urandom(100_000)}
+    bad.artifact("v1", files)
+    bad.pause = 0.4
+    # one chunk, which takes longer than the time limit
+    ok(bad, "x:v1", tmp_path, files, timeout=3, chunk_size=1 << 20)
+
+
 def test_a_registry_that_is_not_there(bad: Registry, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"cannot be reached .*refused"):
         flux_tree.broadcast("oci+http://127.0.0.1:1/x", tmp_path / "r{rank}", ranks=2)
