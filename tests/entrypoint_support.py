@@ -200,6 +200,9 @@ class Pods:
         size, tasks = self.size, self.spec.get("tasks", 1)
         nodes = f"-N {size} -n{tasks}" if tasks >= size else f"-n{tasks}"
         launcher = self.runner.get("launcher", False)
+        quiet = self.spec.get("logging", {}).get("quiet", False)
+        # behind the last line, so that it may be a redirection of that one
+        silence = " > /dev/null 2>&1" if quiet else ""
         return POD.format(
             pod=self.pod(rank),
             root=CONFIG_ROOT,
@@ -208,10 +211,10 @@ class Pods:
             flags=f"{nodes} {flux.get('optionFlags', '')}",
             topology=f"-Stbon.topo={flux['topology']}" if "topology" in flux else "",
             run="${command}" if launcher else "flux submit ${flags} --quiet --watch ${command}",
-            init=commands.get("init", ""),
-            pre=commands.get("pre", ""),
-            broker_pre=commands.get("brokerPre", ""),
-            worker_pre=commands.get("workerPre", ""),
+            init=commands.get("init", "") + (" > /dev/null" if quiet else ""),
+            pre=commands.get("pre", "") + silence,
+            broker_pre=commands.get("brokerPre", "") + silence,
+            worker_pre=commands.get("workerPre", "") + silence,
             post=commands.get("post", ""),
             sidecars="\n".join(map(self._sidecar, self.sidecars)).format(pod=self.pod(rank)),
         )

@@ -128,6 +128,9 @@ def test_what_the_operator_makes_of_it(path):
     # pasted between double quotes, and then taken apart at spaces
     for text in (runners[0]["command"], spec["flux"].get("optionFlags", "")):
         assert not re.search(r"""["'$`\\\n]""", text)
+    # a redirection is put behind it, which must not be one of its last line
+    for text in runners[0].get("commands", {}).values():
+        assert text.endswith("\n")
     for container in spec["containers"]:
         empty = [v for v in container.get("volumes", {}).values() if v.get("emptyDir")]
         assert [v["path"] for v in empty] in ([], ["/dev/shm"])

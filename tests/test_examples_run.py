@@ -53,6 +53,7 @@ def digests(out):
 
 
 def sha256(path):
+    assert path.stat().st_size > 0
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
