@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from minicluster_support import (
 
 from flux_tree.experiment.design import Design
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "minicluster"
+TOP = Path(__file__).resolve().parent.parent
+EXAMPLES = TOP / "examples" / "minicluster"
 MINICLUSTERS = list(minicluster_files(EXAMPLES))
 #: What reads files that are no objects of a cluster; designs have none.
 OTHERS = {"none", "eksctl.io", "kind.x-k8s.io", "kustomize.config.k8s.io"}
@@ -123,8 +125,10 @@ def test_what_the_operator_makes_of_it(path):
     assert all("name" in c for c in spec["containers"] if c not in runners)
     # one task if nothing is said, and then one pod only has any part in the job
     assert spec["tasks"] == spec["size"]
-    # what writes the configuration must be the user that reads it, so it is of the same image
-    assert spec["flux"]["container"] == {"image": runners[0]["image"], "disable": True}
+    # what writes the configuration must be the user that reads it, so it is of the same image;
+    # with a view both are root
+    if path.name != "view.yaml":
+        assert spec["flux"]["container"] == {"image": runners[0]["image"], "disable": True}
     # pasted between double quotes, and then taken apart at spaces
     for text in (runners[0]["command"], spec["flux"].get("optionFlags", "")):
         assert not re.search(r"""["'$`\\\n]""", text)
@@ -172,6 +176,28 @@ def test_the_command_for_google_cloud(tmp_path):
         "container clusters delete flux-tree-30",
     ]
     assert "--num-nodes=30 " in called[2]
+
+
+def test_an_image_is_built_by_what_is_there(tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "dirname", "grep", "tail"):
+        (tools / name).symlink_to(shutil.which(name))
+    command = [TOP / "docker" / "build", "name:tag", "docker/Dockerfile"]
+
+    def build():
+        return subprocess.run(command, env={"PATH": tools}, capture_output=True, text=True)
+
+    assert build().stderr == (
+        "make image: neither docker nor podman is on PATH: install one of them\n"
+    )
+    engine = tools / "podman"
+    engine.write_text('#!/bin/sh\n[ "$1" != info ] || { echo "no engine" >&2; exit 1; }\n')
+    engine.chmod(0o755)
+    assert build().stderr == f"make image: {engine} cannot work here: no engine\n"
+    engine.write_text('#!/bin/sh\n[ "$1" = info ] || echo "$@"\n')
+    top = f"{TOP}/docker/.."
+    assert build().stdout == f"build -t name:tag -f {top}/docker/Dockerfile {top}\n"
 
 
 def test_what_a_kustomization_names_is_there():
