@@ -65,6 +65,7 @@ def checks(job: bool = True) -> Iterator[Check]:
         One after the other, as soon as it is known.
     """
     yield _core()
+    yield _registries()
     version = flux_version()
     yield _flux(version)
     if version is None:
@@ -94,6 +95,21 @@ def _core() -> Check:
     except ImportError as exc:
         return Check("native core", "missing", str(exc), "pip install --force-reinstall flux-tree")
     return Check("native core", "ok", f"flux-tree {__version__}, Python {sys.version.split()[0]}")
+
+
+def _registries() -> Check:
+    """Whether sources in registries can be pulled; nothing else needs that."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return Check("registries", "ok", f"oras {version('oras')}")
+    except PackageNotFoundError:
+        return Check(
+            "registries",
+            "warn",
+            "oras is not installed, so file=oci://... cannot be pulled",
+            "pip install 'flux-tree[registry]'",
+        )
 
 
 def _flux(version: str | None) -> Check:

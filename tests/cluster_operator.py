@@ -7,7 +7,6 @@ events are those that Kubernetes writes. The command of the first pod can be run
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -25,8 +24,10 @@ from cluster_support import ApiServer
 from kubernetes import client
 
 GROUP = ("flux-framework.org", "v1alpha2")
-NODE = "node-a"
+NODES = 4
 UNSCHEDULABLE = "0/3 nodes are available: 3 Insufficient cpu."
+QUOTA = 'Error creating: pods "{0}-1-bcdef" is forbidden: exceeded quota: pods=1'
+MEMORY = "The node was low on resource: memory."
 NO_IMAGE = 'rpc error: code = NotFound desc = failed to pull image "nowhere/nothing": not found'
 
 
@@ -44,8 +45,13 @@ class Operator:
     ----------
     script : str
         "runs": the command of the first pod is run under ``flux start``; "says": the log is `text`;
-        "fails": the same, and exit code 1; "unschedulable", "no-image", "never", "vanishes",
-        "idle".
+        "fails": the same, and exit code 1; "never" ends; "unschedulable", "no-image", "one-node",
+        "quota"; "idle" makes no pods; and after a while of running, "vanishes", "replaced",
+        "evicted" (the first pod), "out-of-memory" (the last one).
+    text : str
+        What the first pod writes, if its command is not run.
+    broken : int
+        How many times kubelet cannot give a log from now on.
     """
 
     def __init__(self, server: ApiServer, folder: Path) -> None:
@@ -53,18 +59,21 @@ class Operator:
         self.folder = folder
         self.script = "runs"
         self.text = ""
+        self.broken = 0
         self.seen: list[dict[str, Any]] = []
         self._api = server.api()
         self._core = client.CoreV1Api(self._api)
         self._custom = client.CustomObjectsApi(self._api)
-        self._known: set[str] = set()
+        self._known: dict[str, dict[str, Any]] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._said = 0
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Operator:
-        self._kubelet = _kubelet(self.folder, self.server)
-        self._make_node(self._kubelet.server_address[1])
+        self._kubelet = _kubelet(self)
+        for rank in range(NODES):
+            self._make_node(f"node-{rank}", self._kubelet.server_address[1])
         for target in (self._kubelet.serve_forever, self._work):
             thread = threading.Thread(target=target, daemon=True)
             thread.start()
@@ -80,32 +89,34 @@ class Operator:
         for name in list(self._processes):
             self._kill(name)
 
-    def _make_node(self, port: int) -> None:
+    def _make_node(self, name: str, port: int) -> None:
         with suppress(client.exceptions.ApiException):
-            self._core.delete_node(NODE)
-        self._core.create_node({"metadata": {"name": NODE}})
+            self._core.delete_node(name)
+        self._core.create_node({"metadata": {"name": name}})
         status = {
             "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         }
-        self._core.patch_node_status(NODE, {"status": status})
+        self._core.patch_node_status(name, {"status": status})
 
     def _work(self) -> None:
         while not self._stop.wait(0.1):
             found = self._custom.list_cluster_custom_object(*GROUP, "miniclusters")
-            for item in found["items"]:
-                if item["metadata"].get("deletionTimestamp"):
-                    self._remove(item)
-                elif item["metadata"]["uid"] not in self._known:
-                    self._known.add(item["metadata"]["uid"])
-                    self.seen.append(item)
-                    self._begin(item)
+            # the operator does not look whether one is being deleted: it would make its pods anew
+            items = {item["metadata"]["uid"]: item for item in found["items"]}
+            for uid in items.keys() - self._known.keys():
+                self._known[uid] = items[uid]
+                self.seen.append(items[uid])
+                self._begin(items[uid])
+            for uid in self._known.keys() - items.keys():
+                self._remove(self._known.pop(uid))
 
     def _begin(self, item: dict[str, Any]) -> None:
         if self.script == "idle":
             return
         name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
-        pods = [f"{name}-{rank}-abcde" for rank in range(item["spec"]["size"])]
+        count = 1 if self.script == "quota" else item["spec"]["size"]
+        pods = [f"{name}-{rank}-abcde" for rank in range(count)]
         for rank, pod in enumerate(pods):
             self._make_pod(item, rank, pod)
         if self.script == "unschedulable":
@@ -117,7 +128,12 @@ class Operator:
                 waiting = {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}
                 self._status(namespace, pod, "Pending", {"waiting": waiting})
                 self._event(namespace, pod, "Failed", f"Failed to pull image: {NO_IMAGE}")
-                self._event(namespace, pod, "BackOff", "Back-off pulling image")
+                self._event(namespace, pod, "Failed", "Error: ErrImagePull")
+                self._event(namespace, pod, "BackOff", "Back-off pulling image", "Normal")
+                self._event(namespace, pod, "Failed", "Error: ImagePullBackOff")
+        elif self.script == "quota":
+            self._status(namespace, pods[0], "Running", {"running": {}})
+            self._event(namespace, name, "FailedCreate", QUOTA.format(name), kind="Job")
         else:
             for pod in pods:
                 self._status(namespace, pod, "Running", {"running": {}})
@@ -127,11 +143,11 @@ class Operator:
         namespace = item["metadata"]["namespace"]
         log = self.folder / pods[0]
         code = 0
-        if script == "vanishes":
-            for pod in pods:
-                self._core.delete_namespaced_pod(pod, namespace, grace_period_seconds=0)
+        if script in ("vanishes", "replaced", "evicted", "out-of-memory"):
+            time.sleep(2.5)  # it is to be seen that they run
+            self._disturb(script, item, pods)
             return
-        if script == "never":
+        if script in ("never", "one-node"):
             log.write_text("still at work\n")
             return
         if script == "runs":
@@ -143,6 +159,26 @@ class Operator:
             for pod in pods:
                 phase = "Failed" if code else "Succeeded"
                 self._status(namespace, pod, phase, {"terminated": {"exitCode": code}})
+
+    def _disturb(self, script: str, item: dict[str, Any], pods: list[str]) -> None:
+        namespace = item["metadata"]["namespace"]
+        if script == "evicted":
+            self._core.patch_namespaced_pod_status(
+                pods[0],
+                namespace,
+                {"status": {"phase": "Failed", "reason": "Evicted", "message": MEMORY}},
+            )
+        elif script == "out-of-memory":
+            killed = {"exitCode": 137, "reason": "OOMKilled"}
+            self._status(namespace, pods[-1], "Failed", {"terminated": killed})
+        else:
+            for pod in pods:
+                self._core.delete_namespaced_pod(pod, namespace, grace_period_seconds=0)
+        if script == "replaced":
+            for rank in range(len(pods)):
+                pod = f"{item['metadata']['name']}-{rank}-bcdef"
+                self._make_pod(item, rank, pod)
+                self._status(namespace, pod, "Running", {"running": {}})
 
     def _run(self, item: dict[str, Any], log: Path) -> int:
         """Run the command of the first pod as the operator's entrypoint does."""
@@ -170,7 +206,7 @@ class Operator:
             process.wait()
 
     def _remove(self, item: dict[str, Any]) -> None:
-        """Remove what belongs to a MiniCluster, then itself, as the garbage collector does."""
+        """Remove what belonged to a MiniCluster that is gone, as the garbage collector does."""
         name, namespace = item["metadata"]["name"], item["metadata"]["namespace"]
         self._kill(name)
         for pod in self._core.list_namespaced_pod(
@@ -180,16 +216,12 @@ class Operator:
                 self._core.delete_namespaced_pod(
                     pod.metadata.name, namespace, grace_period_seconds=0
                 )
-        with suppress(client.exceptions.ApiException):
-            self._custom.patch_namespaced_custom_object(
-                *GROUP, namespace, "miniclusters", name, {"metadata": {"finalizers": None}}
-            )
 
     def _make_pod(self, item: dict[str, Any], rank: int, pod: str) -> None:
         name, container = item["metadata"]["name"], item["spec"]["containers"][0]
         spec: dict[str, Any] = {"containers": [{"name": name, "image": container["image"]}]}
         if self.script != "unschedulable":
-            spec["nodeName"] = NODE
+            spec["nodeName"] = f"node-{0 if self.script == 'one-node' else rank % NODES}"
         labels = {**item["spec"].get("pod", {}).get("labels", {}), "job-name": name}
         index = {"batch.kubernetes.io/job-completion-index": str(rank)}
         metadata = {"name": pod, "labels": labels, "annotations": index}
@@ -215,30 +247,46 @@ class Operator:
             status["containerStatuses"] = [{**one, "ready": "running" in state, "state": state}]
         self._core.patch_namespaced_pod_status(pod, namespace, {"status": status})
 
-    def _event(self, namespace: str, pod: str, reason: str, message: str) -> None:
+    def _event(
+        self,
+        namespace: str,
+        name: str,
+        reason: str,
+        message: str,
+        severity: str = "Warning",
+        kind: str = "Pod",
+    ) -> None:
+        self._said += 1  # no two in one second, as what is said last is looked for
+        when = time.gmtime(time.time() + self._said)
         self._core.create_namespaced_event(
             namespace,
             {
-                "metadata": {"generateName": f"{pod}."},
-                "involvedObject": {"kind": "Pod", "name": pod, "namespace": namespace},
-                "type": "Warning",
+                "metadata": {"generateName": f"{name}."},
+                "involvedObject": {"kind": kind, "name": name, "namespace": namespace},
+                "type": severity,
                 "reason": reason,
                 "message": message,
-                "lastTimestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "lastTimestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ", when),
             },
         )
 
 
-def _kubelet(folder: Path, server: ApiServer) -> ThreadingHTTPServer:
+def _kubelet(operator: Operator) -> ThreadingHTTPServer:
     """Serve the logs in a folder as ``/containerLogs/NAMESPACE/POD/CONTAINER``."""
+    folder, server = operator.folder, operator.server
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = self.path.partition("?")[0].split("/")
             log = folder / parts[3] if len(parts) == 5 else folder / "none"
             found = parts[1] == "containerLogs" and log.exists()
-            body = log.read_bytes() if found else json.dumps({"message": "no log"}).encode()
-            self.send_response(200 if found else 404)
+            # as of a terminal, which the operator gives to each container
+            body = log.read_bytes().replace(b"\n", b"\r\n") if found else b"no log"
+            status = 200 if found else 404
+            if operator.broken > 0:
+                operator.broken -= 1
+                status, body = 500, b"no disk"
+            self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -118,7 +118,9 @@ class ApiServer:
     @contextmanager
     def _process(self, command: list[str]) -> Iterator[None]:
         with (self.folder / f"{Path(command[0]).name}.log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
+            # it ends with this process, however that ends
+            bound = ["setpriv", "--pdeathsig", "KILL", *command]
+            process = subprocess.Popen(bound, stdout=log, stderr=log)
         try:
             yield
         finally:

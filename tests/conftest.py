@@ -11,6 +11,8 @@ import cluster_support
 import pytest
 
 from flux_tree import _namespace
+from flux_tree.kubernetes import Cluster
+from flux_tree.kubernetes._cluster import ClusterError
 
 # tests make the instances that they need; commands go elsewhere inside the one around
 os.environ.pop("FLUX_URI", None)
@@ -51,3 +53,25 @@ def pytest_collection_modifyitems(items):
             item.add_marker(no_root)
         if "cluster" in item.keywords and no_cluster is not None:
             item.add_marker(pytest.mark.skip(reason=no_cluster))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """A real API server that knows MiniClusters."""
+    with cluster_support.ApiServer(tmp_path_factory.mktemp("cluster")).run() as found:
+        without = Cluster(str(found.kubeconfig))
+        with pytest.raises(ClusterError, match="knows no MiniClusters: install the Flux Operator"):
+            without.check()
+        found.install_crd()
+        yield found
+
+
+@pytest.fixture
+def operator(server, tmp_path):
+    """The stand-in for what is behind it."""
+    from cluster_operator import Operator
+
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    with Operator(server, folder) as found:
+        yield found

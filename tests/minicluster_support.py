@@ -69,7 +69,7 @@ def check_crd(manifest: Mapping[str, Any]) -> None:
         f"{'.'.join(map(str, e.absolute_path))}: {e.message}"
         for e in strict_validator().iter_errors(manifest)
     ]
-    assert problems == []
+    assert not problems, "\n".join(problems)
 
 
 def strict_validator() -> Any:

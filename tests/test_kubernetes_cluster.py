@@ -8,11 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cluster_support
 import pytest
 import yaml
 
@@ -22,26 +20,6 @@ from flux_tree.kubernetes import Cluster, ClusterOptions, Container, MiniCluster
 from flux_tree.kubernetes._cluster import MANAGER, RUN_LABEL, ClusterError
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with cluster_support.ApiServer(tmp_path_factory.mktemp("cluster")).run() as found:
-        without = Cluster(str(found.kubeconfig))
-        with pytest.raises(ClusterError, match="knows no MiniClusters: install the Flux Operator"):
-            without.check()
-        found.install_crd()
-        yield found
-
-
-@pytest.fixture
-def operator(server: Any, tmp_path: Path) -> Iterator[Any]:
-    from cluster_operator import Operator
-
-    folder = tmp_path / "logs"
-    folder.mkdir()
-    with Operator(server, folder) as found:
-        yield found
 
 
 def design(**more: Any) -> Design:
@@ -94,6 +72,17 @@ def test_a_cell_runs_and_leaves_nothing(server: Any, operator: Any, tmp_path: Pa
         assert item["spec"]["size"] == 2
 
 
+def test_what_is_shown_is_what_is_made(server: Any, operator: Any, tmp_path: Path) -> None:
+    operator.script, operator.text = "says", "nothing\n"
+    run_it = command(server, tmp_path)
+    shown = subprocess.run([*run_it, "--dry-run"], capture_output=True, text=True, check=True)
+    subprocess.run(run_it, capture_output=True)
+    (made,) = operator.seen
+    (manifest,) = yaml.safe_load_all(shown.stdout)
+    assert made["metadata"]["name"] == manifest["metadata"]["name"]
+    assert contains(made["spec"], manifest["spec"])
+
+
 def test_nothing_is_lost_of_a_manifest(server: Any, tmp_path: Path) -> None:
     """A server prunes what the schema has not: then something else would come back."""
     from flux_tree.experiment._backend_kubernetes import KubernetesBackend
@@ -138,6 +127,7 @@ def test_no_end(server: Any, operator: Any, tmp_path: Path) -> None:
     operator.script = "never"
     error = failure(server, tmp_path, cell_limit=2)
     assert error == "no end within 2 s: still at work"
+    assert "still at work" in next((tmp_path / "r" / "logs").iterdir()).read_text()
 
 
 def test_no_operator(server: Any, operator: Any, tmp_path: Path) -> None:
@@ -147,13 +137,16 @@ def test_no_operator(server: Any, operator: Any, tmp_path: Path) -> None:
 
 def test_no_answer(server: Any, operator: Any, tmp_path: Path) -> None:
     operator.script, operator.text = "fails", "flux: what?\nbroker: out of luck\n"
-    assert failure(server, tmp_path) == "its log has no answer: broker: out of luck"
+    error = failure(server, tmp_path)
+    assert error.startswith("container flux-tree-")
+    assert error.endswith(": exit code 1; its log has no answer: broker: out of luck")
     assert "out of luck" in next((tmp_path / "r" / "logs").iterdir()).read_text()
 
 
 def test_pods_that_somebody_removes(server: Any, operator: Any, tmp_path: Path) -> None:
     operator.script = "vanishes"
-    assert "gone" in failure(server, tmp_path) or "no pods" in failure(server, tmp_path)
+    error = failure(server, tmp_path)
+    assert error.endswith("-0-abcde has gone: somebody has removed it, or its node")
 
 
 def command(server: Any, tmp_path: Path, **more: Any) -> list[str]:
@@ -220,3 +213,68 @@ def test_what_fails_for_every_cell_ends_the_run(server: Any, tmp_path: Path) -> 
     broken["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
     (tmp_path / "broken").write_text(yaml.safe_dump(broken))
     assert "cannot be reached" in refusal([*base[:-1], str(tmp_path / "broken")])
+
+
+def test_what_another_run_has_made_stays(server: Any, operator: Any, tmp_path: Path) -> None:
+    """A name that is taken is refused, and not removed along with the cell."""
+    from flux_tree.experiment._backend_kubernetes import KubernetesBackend
+
+    operator.script = "never"
+    backend = KubernetesBackend(design())
+    (tmp_path / "r").mkdir()
+    backend.configure(tmp_path / "r", options(server))
+    (made,) = backend.manifests(design().blocks())
+    cluster = Cluster(str(server.kubeconfig))
+    cluster.create(MiniCluster(made.name, 1, Container("image", "true")))
+    run(design(), tmp_path / "r", options=options(server))
+    assert "already exists" in results(tmp_path / "r")[0]["error"]
+    assert made.name in objects(server)
+    cluster.delete(made.name, 10)
+
+
+def test_rights_that_are_missing_are_named(server: Any) -> None:
+    """What the documentation says is needed is enough, and nothing of it can be left out."""
+    from kubernetes import client
+
+    rbac = client.RbacAuthorizationV1Api(server.api())
+    needed = [
+        ("flux-framework.org", "miniclusters", "list"),
+        ("flux-framework.org", "miniclusters", "create"),
+        ("flux-framework.org", "miniclusters", "delete"),
+        ("", "pods", "list"),
+        ("", "pods/log", "get"),
+    ]
+    metadata = {"name": "study"}
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "study"}
+    subjects = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "guest"}]
+    rbac.create_namespaced_role("default", {"metadata": metadata, "rules": []})
+    rbac.create_namespaced_role_binding(
+        "default", {"metadata": metadata, "roleRef": ref, "subjects": subjects}
+    )
+    guest = Cluster(str(server.guest))
+    rules: list[Any] = []
+    try:
+        for group, resource, verb in needed:
+            # the server takes a moment to know a new rule
+            wait_for(lambda: says(guest, verb, resource))  # noqa: B023
+            rules.append({"apiGroups": [group], "resources": [resource], "verbs": [verb]})
+            role = {"metadata": metadata, "rules": rules}
+            rbac.replace_namespaced_role("study", "default", role)
+        wait_for(lambda: not refusal_of(guest))
+    finally:
+        rbac.delete_namespaced_role_binding("study", "default")
+        rbac.delete_namespaced_role("study", "default")
+
+
+def refusal_of(cluster: Cluster) -> str:
+    try:
+        cluster.check()
+    except ClusterError as exc:
+        return str(exc)
+    return ""
+
+
+def says(cluster: Cluster, verb: str, resource: str) -> bool:
+    refused = refusal_of(cluster)
+    assert refused
+    return verb in refused and resource in refused

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from ._client import Client, _reason
 
@@ -67,9 +68,7 @@ def stream(client: Client, blob: Blob) -> Iterator[bytes]:
                 )
             try:
                 while have < blob.size:
-                    part = response.raw.read(
-                        skip if 0 < skip < CHUNK else CHUNK, decode_content=False
-                    )
+                    part = _read(response.raw, skip if 0 < skip < CHUNK else CHUNK)
                     if not part:
                         break
                     client.patience.progress()
@@ -95,11 +94,17 @@ def stream(client: Client, blob: Blob) -> Iterator[bytes]:
         )
 
 
-def _start(response: object) -> int:
+def _read(raw: Any, size: int) -> bytes:
+    """Return what has come, instead of waiting for all of `size`."""
+    read = getattr(raw, "read1", raw.read)  # no such thing before urllib3 2.1
+    return bytes(read(size, decode_content=False))
+
+
+def _start(response: Any) -> int:
     """Return where the body begins; a registry may not heed a Range."""
-    if getattr(response, "status_code", None) != 206:
+    if response.status_code != 206:
         return 0
-    match = re.match(r"bytes (\d+)-", getattr(response, "headers", {}).get("Content-Range", ""))
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return int(match.group(1)) if match else 0
 
 

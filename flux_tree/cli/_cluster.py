@@ -24,7 +24,7 @@ _OPTIONS = (
     click.option(
         "--pull-policy",
         type=click.Choice(("Always", "IfNotPresent", "Never")),
-        help="Kubernetes: of the image.",
+        help="Kubernetes: of the image.  [default: IfNotPresent]",
     ),
     click.option("--context", metavar="NAME", help="Kubernetes: of the kubeconfig."),
     click.option(

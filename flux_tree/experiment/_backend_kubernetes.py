@@ -60,6 +60,7 @@ class KubernetesBackend(Backend):
             "options": {**asdict(self.options), "node_selector": dict(self.options.node_selector)},
             "start_limit": self.design.instance_limit,
             "cell_limit": self.design.cell_limit,
+            "deadline": self.cell_limit(),
             "workdir": self.design.workdir,
             "logs": str(self.logs),
         }

@@ -14,8 +14,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ..errors import Cancelled, DestinationError, FluxTreeError
+from ..errors import BroadcastError, Cancelled, DestinationError, FluxTreeError
 from ..kubernetes import Cluster, ClusterOptions, MiniClusterRun
+from ..kubernetes._run import Ended
 from ._cells import Cell
 from ._inside import _answer, describe
 from ._manifests import minicluster
@@ -53,32 +54,47 @@ class Driver:
             self.options,
             self.cluster.namespace,
             workdir=self.setup["workdir"],
-            deadline=self.setup["start_limit"] + self.setup["cell_limit"] + DELETE_S,
+            deadline=self.setup["deadline"],
         )
         name = made.name
         run = MiniClusterRun(self.cluster, made, self.options.pending_limit, self.look)
         try:
-            ended = run.run(self.setup["start_limit"], self.setup["cell_limit"])
-            self.keep_log(name, ended.log)
-            answer = read_answer(ended.log)
+            try:
+                ended = run.run(self.setup["start_limit"], self.setup["cell_limit"])
+            finally:
+                self.keep_log(name, run.log)
+            answer = self.answer_of(ended)
         except Cancelled:
             raise
         except Exception as exc:
             answer = {"status": "failed", "error": describe(exc)}
         finally:
-            self.cluster.delete(name, DELETE_S)
+            if run.made:
+                self.cluster.delete(name, DELETE_S)
         return answer
+
+    def answer_of(self, ended: Ended) -> dict[str, Any]:
+        """Return the answer in the log; if there is none, how the pod ended says why."""
+        try:
+            return read_answer(ended.log)
+        except BroadcastError as exc:
+            if ended.why is None:
+                raise
+            raise BroadcastError(f"{ended.why}; {exc}") from None
 
     def look(self) -> None:
         """End what is under way if the run has ended."""
         if self.ended.is_set():
             raise Cancelled("the run has ended")
 
-    def keep_log(self, name: str, log: str) -> None:
+    def keep_log(self, name: str, log: str | None) -> None:
+        """Keep what the first pod has written, if that was read."""
+        if log is None:
+            return
         folder = Path(self.setup["logs"])
         try:
             folder.mkdir(exist_ok=True)
-            (folder / f"{name}.log").write_text(log)
+            (folder / f"{name}.log").write_text(log, encoding="utf-8")
         except OSError as exc:
             raise DestinationError(f"{folder}: the log cannot be kept ({exc.strerror})") from None
 
@@ -89,8 +105,8 @@ def main(text: str) -> None:
     Parameters
     ----------
     text : str
-        JSON: ``options`` of the cluster, ``start_limit``, ``cell_limit``, ``workdir`` in the pods,
-        ``logs``.
+        JSON: ``options`` of the cluster, ``start_limit``, ``cell_limit``, ``deadline`` of the
+        MiniCluster, ``workdir`` in the pods, ``logs``.
     """
     requests, answers = os.dup(0), os.dup(1)
     os.dup2(2, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from typing import Any
@@ -24,6 +25,11 @@ __all__ = ["minicluster"]
 
 #: Where a pod keeps the data of a cell, if the design does not say.
 WORKDIR = "/tmp"
+
+
+def _tag(run_id: str, seed: int) -> str:
+    """Return what no other cell has, not even the same one of a run into another folder."""
+    return hashlib.sha256(f"{run_id}:{seed}".encode()).hexdigest()[:12]
 
 
 def minicluster(
@@ -64,7 +70,7 @@ def minicluster(
         "folder": f"{workdir or WORKDIR}/flux-tree-{seed:012x}",
     }
     return MiniCluster(
-        name=f"{options.name}-{seed:012x}",
+        name=f"{options.name}-{_tag(options.run_id, seed)}",
         namespace=namespace,
         labels=labels,
         size=cell.nodes,
@@ -73,9 +79,14 @@ def minicluster(
         network=Network(disable_affinity=True) if options.share_nodes else None,
         flux=FluxOptions(
             topology=cell.topology,
-            container=None if options.view else FluxView(disable=True),
+            container=None if options.view else FluxView(disable=True, image=options.image),
         ),
-        pod=Pod(labels=labels, node_selector=options.node_selector),
+        pod=Pod(
+            labels=labels,
+            node_selector=options.node_selector,
+            # whatever ends it is a result, and not to be tried again
+            restart_policy="Never",
+        ),
         container=Container(
             image=options.image,
             command="python3 -m flux_tree.experiment._pod",

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import FluxTreeError, UsageError
 from ._minicluster import GROUP, PLURAL, VERSION, MiniCluster
+from ._pods import one_line, rank_of, telling
 
 __all__ = ["MANAGER", "RUN_LABEL", "Cluster", "ClusterError", "Unreachable"]
 
@@ -78,16 +79,20 @@ class Cluster:
         ClusterError
             If not, with the mend.
         """
-        with self._asking("its MiniClusters cannot be listed"):
+        with self._asking("its MiniClusters cannot be listed", of_kind=True):
             self._custom.list_namespaced_custom_object(*self._place, limit=1, **_LIMIT)
         try:
-            self._core.read_namespace(self.namespace, **_LIMIT)
-        except self._exception as exc:
-            if exc.status == 404:
-                raise ClusterError(
-                    f"namespace '{self.namespace}': there is none in {self.host}: make it with"
-                    f" 'kubectl create namespace {self.namespace}'"
-                ) from None
+            with self._asking(f"namespace '{self.namespace}': cannot be looked up"):
+                self._core.read_namespace(self.namespace, **_LIMIT)
+        except _Missing:
+            raise ClusterError(
+                f"namespace '{self.namespace}': there is none in {self.host}: make it with"
+                f" 'kubectl create namespace {self.namespace}'"
+            ) from None
+        except Unreachable:
+            raise
+        except ClusterError:  # not everybody may look
+            pass
         for right in RIGHTS:
             self._check_right(*right)
 
@@ -104,29 +109,10 @@ class Cluster:
         ClusterError
             If it is refused.
         """
-        with self._asking(f"MiniCluster {minicluster.name}: cannot be made"):
+        with self._asking(f"MiniCluster {minicluster.name}: cannot be made", of_kind=True):
             self._custom.create_namespaced_custom_object(
                 *self._place, minicluster.to_dict(), field_validation="Strict", **_LIMIT
             )
-
-    def exists(self, name: str) -> bool:
-        """Return whether there is a MiniCluster.
-
-        Parameters
-        ----------
-        name : str
-            Its name.
-
-        Returns
-        -------
-        bool
-        """
-        try:
-            with self._asking(f"MiniCluster {name}: cannot be looked up"):
-                self._custom.get_namespaced_custom_object(*self._place, name, **_LIMIT)
-        except _Missing:
-            return False
-        return True
 
     def names(self, run_id: str) -> list[str]:
         """Return the MiniClusters that a run has made.
@@ -141,7 +127,7 @@ class Cluster:
         list of str
         """
         selector = ",".join(f"{k}={v}" for k, v in {**MANAGER, RUN_LABEL: run_id}.items())
-        with self._asking("its MiniClusters cannot be listed"):
+        with self._asking("its MiniClusters cannot be listed", of_kind=True):
             found = self._custom.list_namespaced_custom_object(
                 *self._place, label_selector=selector, **_LIMIT
             )
@@ -166,12 +152,7 @@ class Cluster:
         mend = f"kubectl delete -n {self.namespace} minicluster {name}"
         while True:
             try:
-                with self._asking(f"MiniCluster {name}: cannot be removed; do so with '{mend}'"):
-                    self._custom.delete_namespaced_custom_object(
-                        *self._place, name, propagation_policy="Foreground", **_LIMIT
-                    )
-            except _Missing:
-                if not self.pods(name):
+                if self._gone(name, mend) and not self.pods(name):
                     return
             except ClusterError:
                 if time.monotonic() > deadline:
@@ -183,6 +164,19 @@ class Cluster:
                     f" it with '{mend}'"
                 )
             time.sleep(POLL_S)
+
+    def _gone(self, name: str, mend: str) -> bool:
+        """Ask for a MiniCluster's removal; return whether there is none any more."""
+        what = f"MiniCluster {name}: cannot be removed; do so with '{mend}'"
+        try:
+            # the operator would make anew what goes before the MiniCluster does
+            with self._asking(what, of_kind=True):
+                self._custom.delete_namespaced_custom_object(
+                    *self._place, name, propagation_policy="Background", **_LIMIT
+                )
+        except _Missing:
+            return True
+        return False
 
     def pods(self, name: str) -> list[Any]:
         """Return the pods of a MiniCluster.
@@ -203,13 +197,15 @@ class Cluster:
             )
         return sorted(found.items, key=lambda pod: rank_of(pod, name))
 
-    def log(self, pod: Any) -> str:
-        """Return what a pod has written so far.
+    def log(self, pod: Any, container: str) -> str:
+        """Return what a container has written so far.
 
         Parameters
         ----------
         pod : V1Pod
             Of a MiniCluster.
+        container : str
+            Of the pod.
 
         Returns
         -------
@@ -221,7 +217,7 @@ class Cluster:
             response = self._core.read_namespaced_pod_log(
                 name,
                 self.namespace,
-                container=pod.spec.containers[0].name,
+                container=container,
                 _preload_content=False,
                 **_LIMIT,
             )
@@ -238,16 +234,16 @@ class Cluster:
         Returns
         -------
         str or None
-            None if nothing did.
+            None if nothing did, or who asks may not see it.
         """
-        with self._asking(f"{name}: its events cannot be listed"):
-            found = self._core.list_namespaced_event(
-                self.namespace, field_selector=f"involvedObject.name={name}", **_LIMIT
-            )
-        warnings = [e for e in found.items if e.type == "Warning" and e.message]
-        # ImagePullBackOff says less than the failure before it
-        warnings.sort(key=lambda e: (e.reason != "BackOff", str(e.last_timestamp or e.event_time)))
-        return one_line(warnings[-1].message) if warnings else None
+        try:
+            with self._asking(f"{name}: its events cannot be listed"):
+                found = self._core.list_namespaced_event(
+                    self.namespace, field_selector=f"involvedObject.name={name}", **_LIMIT
+                )
+        except ClusterError:  # that would hide what they are to explain
+            return None
+        return telling(found.items)
 
     @property
     def _place(self) -> tuple[str, str, str, str]:
@@ -274,20 +270,23 @@ class Cluster:
             )
 
     @contextmanager
-    def _asking(self, what: str) -> Iterator[None]:
-        """Turn what the client raises into one line."""
+    def _asking(self, what: str, of_kind: bool = False) -> Iterator[None]:
+        """Turn what the client raises into one line; `of_kind`: MiniClusters are asked for."""
         import urllib3
 
         try:
             yield
         except self._exception as exc:
             text = _message(exc)
-            if exc.status == 404 and any(sign in text for sign in _NO_KIND):
+            if exc.status == 404 and of_kind and any(sign in text for sign in _NO_KIND):
                 raise ClusterError(
                     f"{self.host}: knows no MiniClusters: install the Flux Operator there, see"
                     " https://flux-framework.org/flux-operator"
                 ) from None
-            kind = _Missing if exc.status == 404 else ClusterError
+            if exc.status == 404:
+                raise _Missing(f"{what}: {text}") from None
+            # it is being restarted, has too much to do, or cannot reach a node
+            kind = Unreachable if exc.status == 429 or (exc.status or 0) >= 500 else ClusterError
             raise kind(f"{what}: {text}") from None
         except (urllib3.exceptions.HTTPError, OSError) as exc:
             cause = getattr(exc, "reason", None) or exc
@@ -298,7 +297,7 @@ class Cluster:
 
 
 class Unreachable(ClusterError):
-    """The cluster does not answer."""
+    """The cluster does not answer, or cannot do so now: it may a moment later."""
 
 
 class _Missing(ClusterError):
@@ -309,41 +308,6 @@ class _Missing(ClusterError):
 _NO_KIND = ("could not find the requested resource", "page not found")
 
 _LIMIT = {"_request_timeout": REQUEST_S}
-
-
-def rank_of(pod: Any, name: str) -> int:
-    """Return the rank of a pod in a MiniCluster.
-
-    Parameters
-    ----------
-    pod : V1Pod
-        Of the Job that the operator makes.
-    name : str
-        Of the MiniCluster.
-
-    Returns
-    -------
-    int
-        Its completion index; behind all others if it has none.
-    """
-    index = (pod.metadata.annotations or {}).get("batch.kubernetes.io/job-completion-index")
-    if index is None:
-        index = pod.metadata.name[len(name) + 1 :].partition("-")[0]
-    return int(index) if index.isdigit() else 1 << 30
-
-
-def one_line(text: str) -> str:
-    """Return a text without line breaks.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-    """
-    return " ".join(text.split())
 
 
 def _message(exc: Any) -> str:
@@ -372,16 +336,16 @@ def _kubernetes() -> Any:
 
 def _load(kubernetes: Any, configuration: Any, kubeconfig: str | None, context: str | None) -> str:
     """Read which cluster it is; return the namespace that goes with it."""
+    import yaml  # the client needs it too
+
     config = kubernetes.config
+    where = kubeconfig or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION
     try:
-        config.load_kube_config(
-            config_file=kubeconfig, context=context, client_configuration=configuration
-        )
-        _, active = config.list_kube_config_contexts(config_file=kubeconfig)
-        if context is not None:
-            contexts, _ = config.list_kube_config_contexts(config_file=kubeconfig)
-            active = next(c for c in contexts if c["name"] == context)
-        return str(active["context"].get("namespace") or "default")
+        config.load_kube_config(where, context, client_configuration=configuration)
+        # one without a current context can still have the one that is asked for
+        merged = config.kube_config.KubeConfigMerger(where).config
+        active = merged["contexts"].get_with_name(context or merged["current-context"])
+        return str(active["context"].safe_get("namespace") or "default")
     except config.ConfigException as exc:
         if kubeconfig is None and context is None:
             try:
@@ -391,8 +355,11 @@ def _load(kubernetes: Any, configuration: Any, kubeconfig: str | None, context: 
             except (config.ConfigException, OSError):
                 pass
         raise UsageError(
-            f"kubeconfig: {one_line(str(exc)).rstrip('.')}: give --kubeconfig and --context of a"
-            " cluster, or set KUBECONFIG"
+            f"kubeconfig {where}: {one_line(str(exc)).rstrip('.')}: give --kubeconfig and --context"
+            " of a cluster, or set KUBECONFIG"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise UsageError(f"kubeconfig: cannot be read ({one_line(str(exc))})") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as exc:
+        raise UsageError(
+            f"kubeconfig {where}: cannot be read ({one_line(str(exc))[:200]}): give another with"
+            " --kubeconfig, or set KUBECONFIG"
+        ) from None

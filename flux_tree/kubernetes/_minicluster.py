@@ -117,7 +117,11 @@ FIELDS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Volume:
-    """Where a container sees a volume, and what that is: one of the rest."""
+    """Where a container sees a volume, and what that is: one of the rest.
+
+    The operator mounts an `empty_dir` at ``/dev/shm``, whatever `path` says; `empty_dir_medium` is
+    "memory", or has no effect. The folder `host_path` has to exist.
+    """
 
     path: str
     host_path: str | None = None
@@ -184,7 +188,7 @@ class Logging:
 
 @dataclass(frozen=True)
 class Network:
-    """Of the pods; `disable_affinity` lets several of them share a node."""
+    """Of the pods; without `disable_affinity` the operator prefers a node of its own for each."""
 
     disable_affinity: bool | None = None
 
@@ -196,6 +200,7 @@ class Pod:
     labels: Mapping[str, str] = field(default_factory=dict)
     node_selector: Mapping[str, str] = field(default_factory=dict)
     service_account_name: str | None = None
+    restart_policy: str | None = None
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class ClusterOptions:
     namespace : str, optional
         That of the context, if not given.
     pull_policy : {"Always", "IfNotPresent", "Never"}, optional
-        As Kubernetes decides, if not given.
+        ``IfNotPresent``, which is the operator's own choice, if not given.
     context, kubeconfig : str, optional
         As of ``kubectl``.
     node_selector : mapping of str to str
@@ -39,7 +39,7 @@ class ClusterOptions:
         Seconds that a pod may find no node, or a container not begin, before that is a failure:
         more, where nodes come only when they are asked for.
     share_nodes : bool, default False
-        Let several pods share a node, for a trial on a small cluster.
+        Let several pods share a node, for a trial on a small cluster. Such a cell fails otherwise.
     view : bool, default False
         The image has no Flux of its own, the operator's view is used.
     run_id : str, default "run"
