@@ -21,13 +21,14 @@ from minicluster_support import (
 )
 
 from flux_tree.experiment.design import Design
+from flux_tree.kubernetes._cluster import RIGHTS
 
 TOP = Path(__file__).resolve().parent.parent
 EXAMPLES = TOP / "examples" / "minicluster"
 MINICLUSTERS = list(minicluster_files(EXAMPLES))
 #: What reads files that are no objects of a cluster; designs have none.
 OTHERS = {"none", "eksctl.io", "kind.x-k8s.io", "kustomize.config.k8s.io"}
-#: What of eksctl's ClusterConfig and of kind's Cluster is used, as their documentation has it.
+#: What of eksctl's ClusterConfig is used.
 EKS = {
     "apiVersion": "eksctl.io/v1alpha5",
     "metadata": {"name", "region"},
@@ -206,6 +207,19 @@ def test_what_a_kustomization_names_is_there():
         files = [f for g in document["configMapGenerator"] for f in g["files"]]
         for name in [*document["resources"], *files]:
             assert (path.parent / name).is_file()
+
+
+def test_the_job_may_do_what_it_needs():
+    (role,) = (d for d in documents(EXAMPLES / "experiment" / "job.yaml") if d["kind"] == "Role")
+    allowed = {
+        (verb, group, resource)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    for verb, group, resource, part in RIGHTS:
+        assert (verb, group, f"{resource}/{part}" if part else resource) in allowed
 
 
 def test_the_design_can_be_run():

@@ -185,7 +185,7 @@ def test_a_request_that_is_none(server, model):
 
 @pytest.mark.flux
 @pytest.mark.lab
-@pytest.mark.skipif(find_registry() is None, reason="no docker-registry: see CONTRIBUTING.md")
+@pytest.mark.skipif(find_registry() is None, reason="Debian's docker-registry is not here")
 @pytest.mark.parametrize(
     "name", ["minicluster.yaml", pytest.param("private.yaml", marks=pytest.mark.slow)]
 )
