@@ -21,6 +21,8 @@ __all__ = ["Client", "Patience", "network_errors", "reason"]
 PAUSE_S = 0.1
 PAUSE_MAX_S = 3.0
 CONNECT_S = 10.0
+#: A connection that is silent for so long is taken for a dead one, whatever the time limit.
+SILENCE_S = 600.0
 
 
 class Patience:
@@ -60,11 +62,11 @@ class Patience:
             If nothing has come for too long, or would have.
         """
         left = self.left()
-        if seconds is not None and seconds > left:
+        if seconds is not None and seconds > max(left, self._pause):
             raise self._failure(f"{why}, and is not to be asked again for {seconds:.6g} seconds")
         if left <= 0:
             raise self._failure(f"nothing has come for {self.timeout:.3g} seconds: {why}")
-        time.sleep(min(self._pause if seconds is None else seconds, left))
+        time.sleep(min(max(self._pause, seconds or 0.0), left))
         self._pause = min(2 * self._pause, PAUSE_MAX_S)
 
     def left(self) -> float:
@@ -193,13 +195,19 @@ class Client:
                     f"no TLS that can be trusted ({why}): name its CA in REQUESTS_CA_BUNDLE, or"
                     " use oci+http:// if it has none"
                 ) from None
-            if isinstance(exc, ValueError) or (not self._reached and _is_no_connection(exc)):
+            # of the system, not of the network: a file with CAs that is not there
+            is_file = not isinstance(exc, network_errors()[:1]) and not isinstance(
+                exc, requests.exceptions.RequestException
+            )
+            if isinstance(exc, ValueError) or (
+                not self._reached and (is_file or _is_no_connection(exc))
+            ):
                 raise self.failure(f"{self.reference.server}: cannot be reached ({why})") from None
             self.patience.pause(f"{what}: {why}")
             return None
 
     def _request(self, url: str, headers: dict[str, str]) -> Any:
-        limit = max(0.1, min(self.patience.timeout / 3, self.patience.left()))
+        limit = max(0.1, min(self.patience.timeout / 3, self.patience.left(), SILENCE_S))
         response = self._session.get(
             url,
             # a body that was packed on the way would not be what the digest is of
@@ -220,7 +228,10 @@ class Client:
         if status == 401:
             return self.failure(f"{what}: {self._login.refusal()}")
         if status == 403:
-            return self.failure(f"{what}: the registry allows it not to this login (403)")
+            return self.failure(
+                f"{what}: the registry does not allow it (403): see to the name, and to the login"
+                f" that 'docker login {self.reference.host}' makes"
+            )
         if status == 404:
             return self.failure(f"{what}: the registry has no such thing (404): see to the name")
         return self.failure(f"{what}: the registry answers {status} {response.reason}")
@@ -237,7 +248,7 @@ def _session(reference: Reference) -> Any:
             old, new = response.request.url, prepared_request.url
             if self.should_strip_auth(old, new):
                 prepared_request.headers.pop("Authorization", None)
-            if reference.protocol == "https" and urlsplit(new).scheme != "https":
+            if urlsplit(new).scheme not in ("https", reference.protocol):
                 raise SourceError(
                     f"source {reference.text}: the registry sends on to {_host(new)} without TLS,"
                     " which only oci+http:// allows"

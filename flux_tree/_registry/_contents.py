@@ -164,7 +164,7 @@ def _manifest(client: Client, name: str, digest: str | None) -> tuple[dict[str, 
         raise client.failure(f"{what}: its manifest is not the one: {found} instead of {wanted}")
     try:
         document = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise client.failure(f"{what}: its manifest is no object of JSON")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -66,7 +67,9 @@ class Login:
             password = getattr(basic, "_basic_auth", None)
             self._identity = config["auths"].get(reference.login, {}).get("identitytoken")
             if password is not None:
-                user, _, secret = base64.b64decode(password).decode().partition(":")
+                # base64 breaks its lines, and no header may have any
+                password = basic._basic_auth = "".join(password.split())
+                user, _, secret = base64.b64decode(password, validate=True).decode().partition(":")
                 if user == _IDENTITY:
                     self._identity = secret
                 self._backends["token"]._basic_auth = password
@@ -101,17 +104,22 @@ class Login:
             If who gives tokens out cannot be asked.
         """
         challenge = response.headers.get("WWW-Authenticate", "")
-        if challenge.lower().startswith("basic"):
-            if before or not hasattr(self._backends["basic"], "_basic_auth"):
+        tokens = _bearer(challenge)
+        if tokens is None:
+            is_basic = re.search(r"\bbasic\b", challenge, re.IGNORECASE)
+            if before or not is_basic or not hasattr(self._backends["basic"], "_basic_auth"):
                 return None
             return dict(self._backends["basic"].get_auth_header())
-        if 'realm="' not in challenge:
-            return None
+        response.headers["WWW-Authenticate"] = tokens
         try:
             if self._identity:
-                return self._exchange(challenge)
-            token = self._backends["token"]
-            found, changed = token.authenticate_request(response, {}, refresh=True)
+                found, changed = self._exchange(tokens)
+            else:
+                found, changed = self._backends["token"].authenticate_request(
+                    response, {}, refresh=True
+                )
+            if changed and not re.fullmatch("Bearer [!-~]+", found["Authorization"]):
+                raise ValueError  # no header could have it, and a message would show it
         except (AttributeError, TypeError, ValueError):
             # no address, no JSON, or JSON that is not as it should be
             raise SourceError(
@@ -133,8 +141,11 @@ class Login:
             f" with 'docker login {host}'"
         )
 
-    def _exchange(self, challenge: str) -> dict[str, str] | None:
-        """Get a token for an identity token, by OAuth2: oras does not know these."""
+    def _exchange(self, challenge: str) -> tuple[dict[str, str], bool]:
+        """Get a token for an identity token, by OAuth2: oras does not know these.
+
+        As oras: what a request is to have, and whether that is of use.
+        """
         from oras.auth.utils import parse_auth_header
 
         asked = parse_auth_header(challenge)
@@ -149,7 +160,7 @@ class Login:
         answer = self._session.request("POST", asked.realm, data=fields, allow_redirects=False)
         found = answer.json() if answer.status_code == 200 else {}
         token = found.get("access_token") or found.get("token")
-        return {"Authorization": f"Bearer {token}"} if token else None
+        return {"Authorization": f"Bearer {token}"}, bool(token)
 
     def _note(self, message: dict[str, Any]) -> None:
         if message["level"] == "warning":
@@ -181,6 +192,20 @@ class _Quick:
 
     def get(self, url: str, **kwargs: Any) -> Any:
         return self.request("GET", url, **kwargs)
+
+
+def _bearer(challenge: str) -> str | None:
+    """Return what a registry says of tokens, in the form that oras reads; None if nothing.
+
+    There may be several challenges in a line, and values without quotes, or without anything.
+    """
+    value = r'(?:"[^"]*"|[^\s",]*)'
+    found = re.search(rf"\bbearer\s+((?:[a-z_]+\s*=\s*{value}\s*,?\s*)+)", challenge, re.IGNORECASE)
+    pairs = re.findall(rf"([A-Za-z_]+)\s*=\s*({value})", found.group(1)) if found else []
+    values = {name.lower(): text.strip('"') for name, text in pairs}
+    if not values.get("realm"):
+        return None
+    return "Bearer " + ",".join(f'{name}="{text}"' for name, text in values.items() if text)
 
 
 def config_path() -> Path:
