@@ -218,11 +218,10 @@ def broadcast(
     )
     _check_transport(transport)
     given = {"nodes": nodes, "archive": archive, "interface": interface, "window": window}
+    given["transport"] = None if transport == "direct" else transport
     for name, value in given.items():
         if value is not None:
             raise UsageError(f"{name} {value!r}: only inside Flux, give handle=flux.Flux() as well")
-    if transport != "direct":
-        raise UsageError(f"transport {transport!r}: only inside Flux, give handle=flux.Flux() too")
     if source is None:
         raise UsageError("source: there is none, give a file or a directory")
     return between_processes(

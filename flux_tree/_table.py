@@ -312,6 +312,7 @@ def result_header(result: Result) -> str:
     """
     files = " in 1 file" if result.files == 1 else f" in {result.files} files"
     security = "TLS 1.3" if result.security == "tls" else "not encrypted"
+    kind = f"direct, {security}" if result.transport == "direct" else "content cache"
     n = int(result.plan.present.sum())
     if result.engine == "local":
         where = f"local, {n} process{'' if n == 1 else 'es'} of this machine, {security}"
@@ -319,12 +320,10 @@ def result_header(result: Result) -> str:
         where = f"lab, {n} host{'' if n == 1 else 's'} on this machine, {security}"
     elif result.engine == "model":
         files = ""  # the model knows no files
-        kind = f"direct, {security}" if result.transport == "direct" else "content cache"
         method = getattr(result, "method", "")  # of a Prediction
         where = f"model, {method}, {n} rank{'' if n == 1 else 's'}, {kind}"
     else:
         job = "" if result.jobid is None else f" job {result.jobid},"
-        kind = f"direct, {security}" if result.transport == "direct" else "content cache"
         where = f"flux,{job} {n} shell{'' if n == 1 else 's'}, {kind}"
     return (
         f"{result.plan.strategy}: {format_bytes(result.bytes)}{files}"

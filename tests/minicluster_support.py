@@ -26,8 +26,6 @@ from flux_tree.kubernetes._minicluster import VERSION
 CRD_NAME = "miniclusters.flux-framework.org"
 #: Of Kubernetes, whose schemas are taken: that of the study, and a new one.
 KUBERNETES_VERSIONS = ("1.27", "1.37")
-#: Used by examples, and not by `flux_tree.kubernetes`, whose list of fields is the guard.
-ALSO = {"spec.flux.noWaitSocket": bool}
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -42,25 +40,10 @@ def check(manifest: Mapping[str, Any]) -> None:
     A MiniCluster is checked against the list of fields; `check_crd` has the rest.
     """
     if manifest.get("kind") == "MiniCluster":
-        assert unknown_fields(manifest) == []
+        assert kubernetes.unknown_fields(manifest) == []
     else:
         for version in KUBERNETES_VERSIONS:
             kubernetes_validate.validate(copy.deepcopy(dict(manifest)), version, strict=True)
-
-
-def unknown_fields(manifest: Mapping[str, Any]) -> list[str]:
-    """Return the paths of what no list of fields has, or has as another type."""
-    return [
-        path
-        for path in kubernetes.unknown_fields(manifest)
-        if path not in ALSO or type(_at(manifest, path)) is not ALSO[path]
-    ]
-
-
-def _at(manifest: Any, path: str) -> Any:
-    for key in path.split("."):
-        manifest = manifest[key]
-    return manifest
 
 
 def check_crd(manifest: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from support import children, difference, leftovers, make_payload, wait_gone
 
 import flux_tree
+from flux_tree import _local
 
 BIG = 192 << 20
 
@@ -34,9 +36,9 @@ def to(tmp_path):
     return path
 
 
-@pytest.fixture
-def big(tmp_path):
-    path = tmp_path / "big"
+@pytest.fixture(scope="module")
+def big(tmp_path_factory):
+    path = tmp_path_factory.mktemp("big") / "big"
     with path.open("wb") as f:
         for _ in range(BIG >> 20):
             f.write(os.urandom(1 << 20))
@@ -112,13 +114,14 @@ def test_a_device(to):
 
 
 @pytest.mark.parametrize("change", ["append", "truncate", "rewrite"])
-def test_a_source_that_changes_while_it_is_read(big, to, change):
+def test_a_source_that_changes_while_it_is_read(big, to, change, tmp_path):
+    own = Path(shutil.copyfile(big, tmp_path / "own"))
     done = []
 
     def progress(records):
         if records["bytes_in"].max() > 0 and not done:
             done.append(True)
-            with big.open("r+b") as f:
+            with own.open("r+b") as f:
                 if change == "append":
                     f.seek(0, 2)
                 if change == "truncate":
@@ -126,8 +129,8 @@ def test_a_source_that_changes_while_it_is_read(big, to, change):
                 else:
                     f.write(b"other")
 
-    with pytest.raises(flux_tree.SourceError, match=r"rank 0: source .*big: changed while"):
-        send(big, to, progress=progress)
+    with pytest.raises(flux_tree.SourceError, match=r"rank 0: source .*own: changed while"):
+        send(own, to, progress=progress)
     assert done
     check_clean(to)
 
@@ -331,7 +334,10 @@ def test_an_interrupt_while_ranks_rename_leaves_all_or_none(to, tmp_path):
     assert sorted(os.listdir(to)) == sorted(map(str, range(MANY)))
 
 
-def test_a_slow_child_holds_back_nobody_else(big, to):
+def test_a_slow_child_holds_back_nobody_else(to, tmp_path, monkeypatch):
+    monkeypatch.setattr(_local, "POLL_S", 0.002)  # little data is enough to stop it meanwhile
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(BIG // 4))
     slow: list[int] = []
     others_done: list[bool] = []
 
@@ -350,12 +356,12 @@ def test_a_slow_child_holds_back_nobody_else(big, to):
     timer = threading.Timer(60, lambda: [os.kill(p, signal.SIGKILL) for p in slow])
     timer.start()
     try:
-        send(big, to, "flat", 5, progress=progress)
+        send(source, to, "flat", 5, progress=progress)
     finally:
         timer.cancel()
     assert others_done
     for rank in range(5):
-        assert difference(big, to / str(rank)) == ""
+        assert difference(source, to / str(rank)) == ""
 
 
 LIMITED = """

@@ -53,9 +53,29 @@ def check_sane(network):
     assert 1e7 < network.encryption < 1e11
 
 
+def environment_in(folder):
+    env = {k: v for k, v in SET_UP.items() if k != "FLUX_TREE_NETWORK"}
+    return {**env, "XDG_CONFIG_HOME": str(folder / "config")}
+
+
+@pytest.fixture
+def environment(tmp_path):
+    return environment_in(tmp_path)
+
+
 @pytest.fixture(scope="module")
-def local():
-    return calibrate_local(3)
+def stored(tmp_path_factory):
+    """What the command says, and the file that it has written."""
+    folder = tmp_path_factory.mktemp("stored")
+    before = left_behind()
+    done = run(env=environment_in(folder))
+    assert left_behind() <= before
+    return done, folder / "config" / "flux-tree" / "network.json"
+
+
+@pytest.fixture(scope="module")
+def local(stored):
+    return Network.load(stored[1])
 
 
 # ---- on this machine
@@ -132,16 +152,8 @@ def test_broker_costs_come_out_as_they_went_in():
 # ---- the command
 
 
-@pytest.fixture
-def environment(tmp_path):
-    env = {k: v for k, v in SET_UP.items() if k != "FLUX_TREE_NETWORK"}
-    return {**env, "XDG_CONFIG_HOME": str(tmp_path / "config")}
-
-
-def test_command_stores_what_predictions_read(tmp_path, environment):
-    before = left_behind()
-    done = run(env=environment)
-    path = tmp_path / "config" / "flux-tree" / "network.json"
+def test_command_stores_what_predictions_read(stored):
+    done, path = stored
     assert (done.returncode, done.stderr) == (0, "")
     check_sane(Network.load(path))
     lines = done.stdout.splitlines()
@@ -149,10 +161,10 @@ def test_command_stores_what_predictions_read(tmp_path, environment):
     assert names[:3] == ["measured", "bandwidth", "latency"]
     assert [n for n in names if hasattr(Network(1.0), n)] == names[1:]
     assert lines[-1].startswith(f"stored in {path}, where predictions")
-    assert left_behind() <= before
     assert [p.name for p in path.parent.iterdir()] == ["network.json"]
 
 
+@pytest.mark.slow  # as test_command_stores_what_predictions_read, with --json as in an instance
 def test_command_as_json_and_elsewhere(tmp_path, environment):
     path = tmp_path / "lab.json"
     path.write_text("an old one")

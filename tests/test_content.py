@@ -20,11 +20,11 @@ EVERYBODY = 'flux exec -r all -x 0 sh -c \'"$@" "$0/$(flux getattr rank)"\' '
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def programs() -> Path:
     found = shutil.which("pkg-config") and _run(["pkg-config", "flux-core", "jansson"])
     if not found or found.returncode != 0:
         pytest.skip("pkg-config does not find flux-core and jansson")
-    return _build(tmp_path_factory.mktemp("content"), "flux")
+    return _build("flux")
 
 
 @pytest.fixture()

@@ -17,10 +17,10 @@ from minicluster_support import (
     documents,
     minicluster_files,
     strict_validator,
-    unknown_fields,
 )
 
 from flux_tree.experiment.design import Design
+from flux_tree.kubernetes import unknown_fields
 from flux_tree.kubernetes._cluster import RIGHTS
 
 TOP = Path(__file__).resolve().parent.parent

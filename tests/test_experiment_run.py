@@ -200,7 +200,6 @@ def test_the_embedded_engine(experiment, backend):
         strategies=strategies,
         sizes=[70_001, MIB],
         data=["random", "zeros"],
-        iterations=2,
     )
     code, out, err = experiment.run()
     assert code == 0, err
@@ -263,7 +262,6 @@ def test_real_brokers(experiment, backend):
         strategies=[*STUDY, "two-tree"],
         transports=["content", "direct", "ping"],
         ping_sizes=[0, 3000],
-        data=["random", "zeros"],
     )
     code, _, err = experiment.run()
     assert code == 0, err
@@ -434,17 +432,21 @@ def interrupted(experiment, backend, number):
     strategies = [experiment.mine, *STUDY]
     (experiment.top / "slow").touch()
     design = experiment.write(
-        backends=[backend], strategies=strategies, transports=["direct"], iterations=2
+        backends=[backend],
+        strategies=strategies,
+        transports=["direct"],
+        iterations=2 if backend == "local" else 1,  # its cells are over soon
     )
+    least = len(design.cells()) // 3
     process = experiment.start("-q")
-    experiment.wait_for(5, process)
+    experiment.wait_for(least, process)
     if number == signal.SIGKILL:
         process.kill()
     else:  # as from a terminal, to all of its process group
         os.killpg(process.pid, number)
     _, err = process.communicate(timeout=120)
     done = [result["cell"] for result in experiment.results()]
-    assert 5 <= len(done) < len(design.cells())
+    assert least <= len(done) < len(design.cells())
     return design, done, process.returncode, err
 
 
@@ -626,22 +628,25 @@ def test_a_cell_that_fails_is_recorded_and_the_rest_goes_on(experiment):
     experiment.assert_nothing_left()
 
 
-@pytest.mark.parametrize("backend", ["local", SLOW_LAB_FLUX])
-def test_a_cell_that_hangs_ends_at_its_limit(experiment, backend):
+@pytest.mark.parametrize(
+    ("backend", "limit"),
+    [("local", 5), pytest.param(*SLOW_LAB_FLUX.values, 15, marks=SLOW_LAB_FLUX.marks)],
+)
+def test_a_cell_that_hangs_ends_at_its_limit(experiment, backend, limit):
     (experiment.top / "hang-kary:1").touch()
     design = experiment.write(
         backends=[backend],
         strategies=[experiment.mine, "all", "chain"],
         transports=["direct"],
-        cell_limit="15s",
+        cell_limit=f"{limit}s",
         seed=2,
     )
     code, out, err = experiment.run()
     assert code == 1 and "5 of 6 cells ok, 1 failed; 6 run now" in out, err
     (failed,) = (r for r in experiment.results() if r["status"] != "ok")
     assert failed["strategy"] == experiment.mine and failed["topology"] == "kary:1"
-    assert failed["error"] == "no answer within 15 s; the instance was replaced"
-    assert failed["elapsed_s"] >= 15
+    assert failed["error"] == f"no answer within {limit} s; the instance was replaced"
+    assert failed["elapsed_s"] >= limit
     # so there was something to go on with in another instance
     inside = next(b.cells for b in design.blocks() if b.topology == "kary:1")
     assert inside[-1].strategy != experiment.mine
@@ -674,7 +679,10 @@ def test_a_driver_that_dies_is_replaced(experiment):
 @pytest.mark.flux
 def test_an_instance_that_does_not_start_fails_its_cells(experiment):
     experiment.write(
-        backends=["flux-start", "local"], strategies=["all", "leaves"], instance_limit="20ms"
+        backends=["flux-start", "local"],
+        topologies=["kary:1"],
+        strategies=["all", "leaves"],
+        instance_limit="20ms",
     )
     experiment.path.write_text(
         experiment.path.read_text().replace(
@@ -682,11 +690,11 @@ def test_an_instance_that_does_not_start_fails_its_cells(experiment):
         )
     )
     code, out, _ = experiment.run()
-    assert code == 1 and "0 of 4 cells ok, 4 failed" in out
+    assert code == 1 and "0 of 2 cells ok, 2 failed" in out
     for result in experiment.results():
         assert result["error"] == "the instance did not start: no answer within 20 ms"
     experiment.assert_nothing_left()
-    experiment.write(backends=["flux-start"], strategies=["all", "leaves"])
+    experiment.write(backends=["flux-start"], topologies=["kary:1"], strategies=["all", "leaves"])
     assert experiment.run("-q", "--retry-failed")[0] == 0
 
 

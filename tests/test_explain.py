@@ -372,7 +372,8 @@ def test_who_has_to_pass_on_more_works_more():
 
 
 SLOW = [
-    (2, ["chain", "two-tree", "kary:2", "binomial"]),  # inner in all of them
+    (2, ["chain", "two-tree"]),  # inner in all of them
+    pytest.param(2, ["kary:2", "binomial"], marks=pytest.mark.slow),
     pytest.param(7, ["chain", "binomial"], marks=pytest.mark.slow),  # a leaf
 ]
 
@@ -397,12 +398,10 @@ def test_a_healthy_lab_names_nobody(tmp_path):
     (tmp_path / "source").write_bytes(os.urandom(4 << 20))
     with Lab(8, 100 * MBIT) as lab:
         for name in ["chain", "two-tree", "kary:2", "binomial"]:
-            for number in range(2):
-                to = tmp_path / f"{name}{number}-{{rank}}"
-                result = lab.broadcast(tmp_path / "source", to, name)
-                explanation = check_parts(result)
-                assert explanation.slow == (), name
-                assert explanation.prediction.network.processors == os.cpu_count()
+            result = lab.broadcast(tmp_path / "source", tmp_path / f"{name}-{{rank}}", name)
+            explanation = check_parts(result)
+            assert explanation.slow == (), name
+            assert explanation.prediction.network.processors == os.cpu_count()
 
 
 @pytest.mark.lab

@@ -9,6 +9,7 @@ import sysconfig
 
 import pytest
 from flux_support import CLEAN, PACKAGE, SET_UP, in_instance
+from support import instance
 
 from flux_tree import Topology
 
@@ -150,10 +151,25 @@ def show(call, *args, **kwargs):
 """
 
 
-def shown(body, cwd):
-    run = in_instance(f'{sys.executable} -c "$1"', ARCHIVES + body, cwd=cwd)
-    assert run.returncode == 0, run.stderr
-    return run.stdout.splitlines()
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    with instance(tmp_path_factory.mktemp("instance"), 2) as uri:
+        yield uri
+
+
+@pytest.fixture
+def shown(uri, cwd):
+    """Runs a script, and returns what it prints; its archives go with the test."""
+    env = {**SET_UP, "FLUX_URI": uri}
+
+    def run(body):
+        command = [sys.executable, "-c", ARCHIVES + body]
+        done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    yield run
+    run("for name in archive.names(handle=handle): archive.remove(name, handle=handle)\n")
 
 
 @pytest.fixture
@@ -164,7 +180,7 @@ def cwd(tmp_path):
     return tmp_path
 
 
-def test_archives_are_made_and_removed(cwd):
+def test_archives_are_made_and_removed(shown, cwd):
     body = (
         "print(archive.names(handle=handle))\n"
         "show(archive.create, 'a')\n"
@@ -173,7 +189,7 @@ def test_archives_are_made_and_removed(cwd):
         "show(archive.remove)\n"
         "show(archive.remove, 'two', 'three_blobs')\n"
     )
-    assert shown(body, cwd) == [
+    assert shown(body) == [
         "[]",
         "main",
         "main two",
@@ -184,7 +200,7 @@ def test_archives_are_made_and_removed(cwd):
 
 
 @pytest.mark.parametrize("mmap", [False, True])
-def test_what_was_put_in_comes_out(cwd, mmap):
+def test_what_was_put_in_comes_out(shown, cwd, mmap):
     body = (
         f"archive.create(['a', 'b'], mmap={mmap}, handle=handle)\n"
         "import subprocess\n"
@@ -192,12 +208,12 @@ def test_what_was_put_in_comes_out(cwd, mmap):
         "subprocess.run(['flux', 'archive', 'extract', '-C', 'out'], check=True)\n"
     )
     (cwd / "out").mkdir()
-    shown(body, cwd)
+    shown(body)
     assert (cwd / "out" / "a").read_bytes() == (cwd / "a").read_bytes()
     assert (cwd / "out" / "b" / "c").read_bytes() == (cwd / "b" / "c").read_bytes()
 
 
-def test_archives_that_cannot_be(cwd):
+def test_archives_that_cannot_be(shown, cwd):
     body = (
         "archive.create('a', handle=handle)\n"
         "show(archive.create, 'a')\n"
@@ -207,7 +223,7 @@ def test_archives_that_cannot_be(cwd):
         "show(archive.create, 'a', 'x.y')\n"
         "show(archive.remove, 'main', 'n')\n"
     )
-    assert shown(body, cwd) == [
+    assert shown(body) == [
         "DestinationError archive 'main': it is there already, remove it first, or give another"
         " name",
         f"SourceError {cwd}/nothing: there is no such file or directory",

@@ -47,7 +47,7 @@ def output(lab, host, *argv):
 
 def reaches(lab, host, address):
     """Return whether a host can connect to an address, where nobody listens."""
-    code = "import socket, sys; socket.create_connection((sys.argv[1], 9), 3)"
+    code = "import socket, sys; socket.create_connection((sys.argv[1], 9), 1.5)"
     said = output(lab, host, sys.executable, "-c", code, address)[1]
     assert said.endswith(("refused", "out", "unreachable", "No route to host")), said
     return said.endswith("refused")
@@ -271,7 +271,10 @@ TOPOLOGY = (
 
 
 @pytest.mark.flux
-@pytest.mark.parametrize("topo", ["kary:1", "kary:2", "binomial"])
+@pytest.mark.parametrize(
+    "topo",
+    [pytest.param("kary:1", marks=pytest.mark.slow), "kary:2", "binomial"],
+)
 def test_brokers_stand_in_the_tree_that_was_asked_for(topo):
     done = run("--hosts", 4, "--topo", topo, "flux", "--", "sh", "-c", f"{TOPOLOGY}; exit 3")
     assert done.returncode == 3, done.stderr

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from flux_support import CLEAN, PACKAGE, SET_UP, flux_tree, in_instance
+from support import instance
 
 from flux_tree import DestinationError, SourceError, UsageError, _doctor, _install, _setup
 
@@ -293,9 +294,22 @@ def test_doctor_reads_versions():
 # ---- what used to be silent
 
 
-def job(script, *args, env=None, cwd=None):
-    run = in_instance(script, *args, env=env, cwd=cwd)
-    return run.returncode, run.stdout, run.stderr
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """Runs a script in an instance whose brokers know nothing of any set-up."""
+    with instance(tmp_path_factory.mktemp("instance"), 2) as uri:
+
+        def run(script, *args, env=SET_UP):
+            done = subprocess.run(
+                ["sh", "-c", script, "sh", *map(str, args)],
+                env={**env, "FLUX_URI": uri},
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            return done.returncode, done.stdout, done.stderr
+
+        yield run
 
 
 @pytest.fixture
@@ -310,7 +324,7 @@ SHOW = '/bin/sh -c "/bin/cat \\$FLUX_JOB_TMPDIR/source"'
 
 @pytest.mark.flux
 @needs_plugin
-def test_the_environment_of_the_job_may_be_empty(source):
+def test_the_environment_of_the_job_may_be_empty(job, source):
     code, out, err = job(f'flux run -N2 --env=-* --tree-bcast=chain,file="$1" {SHOW}', source)
     assert (code, out, err) == (0, "data\ndata\n", "")
     code, out, err = job(f'flux run -N2 --env=-* -o tree-bcast.file="$1" {SHOW}', source)
@@ -318,13 +332,13 @@ def test_the_environment_of_the_job_may_be_empty(source):
 
 
 @pytest.mark.flux
-def test_no_set_up_at_all_is_an_error():
+def test_no_set_up_at_all_is_an_error(job):
     code, _, err = job("flux run --tree-bcast=chain true", env=CLEAN)
     assert code != 0 and "unrecognized arguments: --tree-bcast" in err
 
 
 @pytest.mark.flux
-def test_an_rc_folder_that_went_away_is_loud(tmp_path, source):
+def test_an_rc_folder_that_went_away_is_loud(job, tmp_path, source):
     """The package is removed, or not there on the nodes, after the job was submitted."""
     shutil.copytree(PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("*.o", "*.c"))
     env = {**SET_UP, "FLUX_CLI_PLUGINPATH": str(tmp_path / "package" / "flux_cli")}
@@ -338,7 +352,7 @@ def test_an_rc_folder_that_went_away_is_loud(tmp_path, source):
 
 
 @pytest.mark.flux
-def test_a_missing_plugin_is_loud(tmp_path, source):
+def test_a_missing_plugin_is_loud(job, tmp_path, source):
     shutil.copytree(PACKAGE / "shell", tmp_path / "package" / "shell")
     env = {**CLEAN, "FLUX_SHELL_RC_PATH": str(tmp_path / "package" / "shell")}
     code, _, err = job('flux run -N2 -o tree-bcast.file="$1" true', source, env=env)
@@ -348,7 +362,7 @@ def test_a_missing_plugin_is_loud(tmp_path, source):
 
 @pytest.mark.flux
 @needs_plugin
-def test_rc_files_may_be_sourced_more_than_once(tmp_path, source):
+def test_rc_files_may_be_sourced_more_than_once(job, tmp_path, source):
     shutil.copytree(PACKAGE / "shell", tmp_path / "other" / "shell")
     shutil.copy(_setup.PLUGIN, tmp_path / "other")
     (tmp_path / "link").symlink_to(PACKAGE / "shell")
@@ -360,7 +374,7 @@ def test_rc_files_may_be_sourced_more_than_once(tmp_path, source):
 
 @pytest.mark.flux
 @needs_plugin
-def test_rc_folder_with_an_odd_name(tmp_path, source):
+def test_rc_folder_with_an_odd_name(job, tmp_path, source):
     top = tmp_path / "a [dir] * with ? 'odd' \\ name"
     shutil.copytree(PACKAGE / "shell", top / "shell")
     shutil.copytree(PACKAGE / "flux_cli", top / "flux_cli")

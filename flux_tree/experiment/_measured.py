@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from ..errors import SourceError
 from ._table import Table
 
-__all__ = ["Arrival", "Measured", "Ping"]
+__all__ = ["Arrival", "Measured", "Ping", "read_text"]
 
 
 @dataclass(frozen=True)
@@ -109,3 +111,26 @@ class Measured:
 
     def __bool__(self) -> bool:
         return bool(len(self.table) or self.pings)
+
+
+def read_text(path: Path) -> str:
+    """Return what is in a file of measurements, whatever its bytes and line ends are.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    SourceError
+        If it cannot be read.
+    """
+    try:
+        return path.read_bytes().decode("utf-8", errors="replace")
+    except OSError as exc:
+        raise SourceError(f"'{path}': {exc.strerror}") from exc

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SourceError
-from ._measured import Arrival, Measured, Ping
+from ._measured import Arrival, Measured, Ping, read_text
 from ._table import Row, Table, row_events, topology_name
 
 __all__ = ["ENVIRONMENT", "RESULTS", "read_results"]
@@ -41,7 +41,7 @@ def read_results(folder: Path) -> Measured:
     measured = Measured(folder.resolve().name, "an experiment of flux-tree")
     measured.environment = _environment(folder / ENVIRONMENT)
     cells: dict[str, tuple[list[Row], list[Ping], list[Arrival]]] = {}
-    lines = _read(folder / RESULTS).split("\n")
+    lines = read_text(folder / RESULTS).split("\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -154,16 +154,9 @@ def _environment(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(_read(path))
+        found = json.loads(read_text(path))
     except ValueError as exc:
         raise SourceError(f"'{path}': not JSON ({exc}), mend it or take it away") from None
     if not isinstance(found, dict):
         raise SourceError(f"'{path}': not a JSON object, mend it or take it away")
     return found
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as exc:
-        raise SourceError(f"'{path}': {exc.strerror}") from exc

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import FluxTreeError, SourceError
 from ..topology import Topology
 from ._csv import events_from_csv, pings_from_csv
-from ._measured import Measured, Ping
+from ._measured import Measured, Ping, read_text
 from ._table import GIB, Row, audience_of, spec_of, topology_name
 
 __all__ = ["LOG", "read_csv", "read_logs"]
@@ -54,7 +54,7 @@ def read_csv(path: Path) -> Measured:
     SourceError
         If it cannot be read, or is no such table.
     """
-    text = _text(path)
+    text = read_text(path)
     measured = Measured(path.name, "a table of an earlier analysis or of the study")
     if "message_size_bytes" in text.split("\n", 1)[0]:
         measured.pings = pings_from_csv(text, str(path))
@@ -103,7 +103,7 @@ def read_logs(path: Path) -> Measured:
 
 
 def _read_log(path: Path, measured: Measured) -> None:
-    lines, end, _ = _plain(_text(path)).partition(f"\n{END}")
+    lines, end, _ = _plain(read_text(path)).partition(f"\n{END}")
     head, _, tail = lines.partition("\nTOPOLOGY diagram\n")
     if not tail and "EVENT " not in lines:
         measured.notes.append(f"{_short(path)} has no event.")
@@ -224,10 +224,3 @@ def _plain(text: str) -> str:
 
 def _short(path: Path) -> str:
     return "/".join(path.parts[-4:])
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8", errors="replace")
-    except OSError as exc:
-        raise SourceError(f"'{path}': {exc.strerror}") from exc

@@ -53,6 +53,7 @@ FIELDS: dict[str, Any] = {
         "logLevel": int,
         "connectTimeout": str,
         "completeWorkers": bool,
+        "noWaitSocket": bool,
         "environment": {"*": str},
         "scheduler": {"simple": bool, "queuePolicy": str},
         "container": {"disable": bool, "image": str, "pullAlways": bool, "mountPath": str},
