@@ -35,8 +35,8 @@ STRATEGIES = [
     "middle-leaves:strict",
     "auto",
 ]
-#: Numbers of ranks: the small ones, and such as are and are not powers of two. The plans of all are
-#: looked at in test_strategies.
+#: Numbers of ranks: the small ones, and such as are and are not powers of two. test_strategies
+#: looks at the plans of any.
 SOME = (*range(1, 10), 16, 17, 33)
 REST = tuple(sorted(set(range(1, 41)) - set(SOME)))
 

@@ -250,8 +250,9 @@ def test_the_embedded_engine(experiment, backend):
 @pytest.mark.parametrize(
     "backend",
     [
-        pytest.param("flux-start", marks=pytest.mark.flux),
-        pytest.param("lab-flux", marks=[pytest.mark.flux, pytest.mark.lab]),
+        # test_in_a_flat_tree_the_middle_is_the_lowest_level has most of it, lab-flux the rest
+        pytest.param("flux-start", marks=[pytest.mark.flux, pytest.mark.slow]),
+        LAB_FLUX,
     ],
 )
 def test_real_brokers(experiment, backend):
