@@ -233,6 +233,7 @@ def manifests(design: Design, folder: Path, options: ClusterOptions) -> list[Min
         ({"name": "a" * 38}, "at most 37"),
         ({"namespace": "A"}, "namespace 'A'"),
         ({"pull_policy": "never"}, "must be one of Always"),
+        ({"pull_secret": "a/b"}, "pull secret 'a/b'"),
         ({"pending_limit": 0}, "above 0"),
     ],
 )
@@ -332,6 +333,7 @@ def test_the_manifests_of_a_design(design_file: Path) -> None:
     args = ["run", design_file, "--dry-run", "--backend", "kubernetes", "--nodes", "4"]
     args += ["--image", "here/tree:1", "--namespace", "study", "--name", "mine"]
     args += ["--pull-policy", "Never", "--node-selector", "pool=a", "--share-nodes"]
+    args += ["--pull-secret", "login"]
     done = flux_tree(*args)
     assert done.returncode == 0, done.stderr
     found = list(yaml.safe_load_all(done.stdout))
@@ -344,6 +346,7 @@ def test_the_manifests_of_a_design(design_file: Path) -> None:
         assert metadata["labels"]["app.kubernetes.io/managed-by"] == "flux-tree"
         (container,) = spec["containers"]
         assert container["image"] == "here/tree:1" and container["imagePullPolicy"] == "Never"
+        assert container["imagePullSecret"] == "login"
         request = json.loads(container["environment"][REQUEST_VAR])
         assert request["cell"]["topology"] == spec["flux"]["topology"]
         assert spec["size"] == request["cell"]["nodes"] == 4

@@ -26,6 +26,9 @@ _OPTIONS = (
         type=click.Choice(("Always", "IfNotPresent", "Never")),
         help="Kubernetes: of the image.  [default: IfNotPresent]",
     ),
+    click.option(
+        "--pull-secret", metavar="NAME", help="Kubernetes: the secret with the image's login."
+    ),
     click.option("--context", metavar="NAME", help="Kubernetes: of the kubeconfig."),
     click.option(
         "--kubeconfig", metavar="FILE", type=click.Path(), help="Kubernetes: which cluster."

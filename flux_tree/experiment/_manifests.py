@@ -92,6 +92,7 @@ def minicluster(
             command="python3 -m flux_tree.experiment._pod",
             launcher=True,
             image_pull_policy=options.pull_policy,
+            image_pull_secret=options.pull_secret,
             environment={REQUEST_VAR: json.dumps(request)},
         ),
     )

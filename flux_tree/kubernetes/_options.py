@@ -13,6 +13,7 @@ __all__ = ["ClusterOptions"]
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_SECRET = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 #: What follows a prefix: a dash and a part that no two cells share.
 SUFFIX = 13
 
@@ -31,6 +32,8 @@ class ClusterOptions:
         That of the context, if not given.
     pull_policy : {"Always", "IfNotPresent", "Never"}, optional
         ``IfNotPresent``, which is the operator's own choice, if not given.
+    pull_secret : str, optional
+        The secret with the login for the image, where the nodes have none.
     context, kubeconfig : str, optional
         As of ``kubectl``.
     node_selector : mapping of str to str
@@ -55,6 +58,7 @@ class ClusterOptions:
     name: str = "flux-tree"
     namespace: str | None = None
     pull_policy: str | None = None
+    pull_secret: str | None = None
     context: str | None = None
     kubeconfig: str | None = None
     node_selector: Mapping[str, str] = field(default_factory=dict)
@@ -77,6 +81,10 @@ class ClusterOptions:
         if self.pull_policy is not None and self.pull_policy not in PULL_POLICIES:
             raise UsageError(
                 f"pull policy '{self.pull_policy}': must be one of {', '.join(PULL_POLICIES)}"
+            )
+        if self.pull_secret is not None and not _SECRET.fullmatch(self.pull_secret):
+            raise UsageError(
+                f"pull secret '{self.pull_secret}': no name of one, see 'kubectl get secrets'"
             )
         if not self.pending_limit > 0:
             raise UsageError(f"pending limit {self.pending_limit!r}: must be above 0 seconds")
