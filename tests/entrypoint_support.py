@@ -216,13 +216,14 @@ class Pods:
             broker_pre=commands.get("brokerPre", "") + silence,
             worker_pre=commands.get("workerPre", "") + silence,
             post=commands.get("post", ""),
-            sidecars="\n".join(map(self._sidecar, self.sidecars)).format(pod=self.pod(rank)),
+            sidecars="\n".join(self._sidecar(rank, container) for container in self.sidecars),
         )
 
-    def _sidecar(self, container: dict[str, Any]) -> str:
-        script = self.folder / f"{container['name']}.sh"
+    def _sidecar(self, rank: int, container: dict[str, Any]) -> str:
+        # of each pod its own: others read theirs while this one is written
+        script = self.pod(rank) / f"{container['name']}.sh"
         script.write_text(f"{container['command']}\n")
-        return f"bash {script} > {{pod}}/{container['name']}.log 2>&1 &"
+        return f"bash {script} > {script.with_suffix('.log')} 2>&1 &"
 
     def _broker(self) -> str:
         hosts = "".join(
