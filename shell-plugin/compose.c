@@ -2,16 +2,12 @@
  * what it will hold, instead of a walk
  */
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "manifest.h"
 #include "node.h"
-
-#define NAME_LENGTH_MAX 255
-#define TARGET_LENGTH_MAX 4095
 
 /* The directories around the item that was added last, the top first. */
 struct around {
@@ -79,14 +75,6 @@ static const char *find_place (const struct manifest *m,
     return path;
 }
 
-static bool is_name (const char *s)
-{
-    size_t len = strlen (s);
-
-    return len > 0 && len <= NAME_LENGTH_MAX && strcmp (s, ".") && strcmp (s, "..")
-           && !strchr (s, '/');
-}
-
 static int add (struct manifest *m,
                 const struct node_item *item,
                 struct around *a,
@@ -103,14 +91,14 @@ static int add (struct manifest *m,
     int64_t at;
     int64_t entry;
 
-    if (!is_name (name))
+    if (!manifest_is_component (name))
         return refuse (f, item->path, "not a name below the destination");
     if (e.size > INT64_MAX)
         return refuse (f, item->path, "larger than any file can be");
     if (e.type == ENTRY_LINK) {
         size_t len = strlen (item->target);
 
-        if (len == 0 || len > TARGET_LENGTH_MAX)
+        if (len == 0 || len > MANIFEST_TARGET_MAX)
             return refuse (f, item->path, "a link that leads nowhere");
         if ((at = manifest_add_string (m, item->target, len)) < 0)
             return -1;

@@ -92,6 +92,12 @@ int manifest_add_segment (struct manifest *m,
     return 0;
 }
 
+bool manifest_is_component (const char *s)
+{
+    return *s && strlen (s) <= MANIFEST_NAME_MAX && strcmp (s, ".") && strcmp (s, "..")
+           && !strchr (s, '/');
+}
+
 int manifest_path (const struct manifest *m,
                    uint32_t entry,
                    char *buf,

@@ -10,6 +10,7 @@
 #ifndef FLUX_TREE_MANIFEST_H
 #define FLUX_TREE_MANIFEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -55,6 +56,8 @@ struct manifest {
 
 /* Limits of the encoded form, checked when it is read. */
 #define MANIFEST_BYTES_MAX (2ULL << 30)
+#define MANIFEST_NAME_MAX 255
+#define MANIFEST_TARGET_MAX 4095
 #define CHUNK_SIZE_MIN 4096
 #define CHUNK_SIZE_MAX (16 << 20)
 
@@ -70,6 +73,9 @@ struct manifest *manifest_decode (const unsigned char *data,
                                   struct fault *f);
 
 void manifest_destroy (struct manifest *m);
+
+/* A single component that names something inside its directory? */
+bool manifest_is_component (const char *s);
 
 /* Path of an entry below the top, "" for the top itself.
  * Returns 0, or -1 with errno = ENAMETOOLONG.

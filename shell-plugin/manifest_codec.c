@@ -15,8 +15,6 @@
 #define MAGIC 0x314d5446 /* "FTM1" */
 #define HEAD_SIZE 24
 #define ENTRY_SIZE 21
-#define NAME_LENGTH_MAX 255
-#define TARGET_LENGTH_MAX 4095
 /* segment count of a file without holes, whose one segment goes unsaid */
 #define DENSE 0xffffffffu
 
@@ -137,16 +135,10 @@ static int64_t take_string (struct reader *r, struct manifest *m, size_t max)
     return manifest_add_string (m, (const char *)p, len);
 }
 
-/* A single component that names something inside its directory. */
-static bool is_component (const char *s)
-{
-    return *s && strcmp (s, ".") && strcmp (s, "..") && !strchr (s, '/');
-}
-
 /* A directory at the top may do without: it is what goes into another one. */
 static bool is_name (const char *s, int64_t index, int type)
 {
-    return is_component (s) || (!*s && index == 0 && type == ENTRY_DIR);
+    return manifest_is_component (s) || (!*s && index == 0 && type == ENTRY_DIR);
 }
 
 static int take_segments (struct reader *r,
@@ -202,7 +194,7 @@ static int take_entry (struct reader *r, struct manifest *m)
     e.parent = get32 (p + 3);
     e.mtime = get64 (p + 7);
     e.mtime_ns = get32 (p + 15);
-    if ((at = take_string (r, m, NAME_LENGTH_MAX)) < 0)
+    if ((at = take_string (r, m, MANIFEST_NAME_MAX)) < 0)
         return -1;
     e.name = at;
     if (!is_name (m->strings + at, index, e.type) || e.mtime_ns > 999999999
@@ -215,7 +207,7 @@ static int take_entry (struct reader *r, struct manifest *m)
         case ENTRY_DIR:
             break;
         case ENTRY_LINK:
-            if ((at = take_string (r, m, TARGET_LENGTH_MAX)) < 0)
+            if ((at = take_string (r, m, MANIFEST_TARGET_MAX)) < 0)
                 return -1;
             if (m->strings[at] == '\0')
                 goto invalid;
