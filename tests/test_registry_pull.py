@@ -123,13 +123,32 @@ def test_a_registry_that_is_not_there(bad: Registry, tmp_path: Path) -> None:
         flux_tree.broadcast(f"oci://{bad.host}/x", tmp_path / "r{rank}", ranks=2)
 
 
-def test_a_full_disk_is_the_destinations_fault(bad: Registry, tmp_path: Path) -> None:
+def test_a_destination_that_exists(bad: Registry, tmp_path: Path) -> None:
     bad.artifact("v1", {"a": b"data"})
     (tmp_path / "r1").write_text("mine")
     with pytest.raises(flux_tree.errors.DestinationError, match="rank 1"):
         bcast(bad, "x:v1", tmp_path)
     assert (tmp_path / "r1").read_text() == "mine"
     assert leftovers(tmp_path) == [] and not (tmp_path / "r0").exists()
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_full_disk(bad: Registry, tmp_path: Path, rank: int) -> None:
+    bad.artifact("v1", {"a": os.urandom(3_000_000)})
+    for other in range(3):
+        (tmp_path / f"d{other}").mkdir()
+    small = tmp_path / f"d{rank}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], check=True)
+    try:
+        name = f"oci+http://{bad.host}/x:v1"
+        with pytest.raises(flux_tree.errors.DestinationError, match="no space left") as caught:
+            flux_tree.broadcast(name, tmp_path / "d{rank}" / "r", ranks=3, bandwidth=1e9)
+        assert caught.value.rank == rank
+        assert leftovers(tmp_path) == [] and not list(tmp_path.glob("d*/r"))
+        assert pullers(bad) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
 
 
 # ---- who pulls
