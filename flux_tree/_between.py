@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Callable
 
@@ -25,7 +25,7 @@ from .strategies import LOOPBACK, Auto, Choice, Strategy, get, known_network
 from .strategies import plan as make_plan
 from .topology import Topology
 
-__all__ = ["between_processes", "local_plan"]
+__all__ = ["between_processes", "local_plan", "opened"]
 
 #: About what the loopback interface moves, bytes per second: enough to choose chunks by.
 LOOPBACK_BANDWIDTH = 1.25e9
@@ -80,14 +80,7 @@ def between_processes(
     text = os.fsdecode(destination)
     if not text or "\0" in text:
         raise UsageError(f"destination {text!r}: no path, give a file or a directory")
-    with ExitStack() as stack:
-        feed_fd = None
-        if is_reference(source):
-            reference = str(source)
-            transfer.check_pulled(reference)
-            feed = stack.enter_context(open_feed(reference, transfer.timeout))
-            feed_fd = feed.fd
-            source = Payload.from_manifest(reference, feed.manifest)
+    with opened(source, transfer) as source:
         plan, source = local_plan(
             source,
             strategy,
@@ -125,7 +118,6 @@ def between_processes(
             measure_clock=measure_clock,
             progress=progress,
             places=places,
-            feed_fd=feed_fd,
         )
     elapsed = time.monotonic() - begin
     return Result(
@@ -144,6 +136,40 @@ def between_processes(
         hosts=None if hosts is None else tuple(hosts),
         why=plan.why if isinstance(plan, Choice) else None,
     )
+
+
+@contextmanager
+def opened(
+    source: str | os.PathLike[str] | Payload, transfer: Transfer
+) -> Iterator[str | os.PathLike[str] | Payload]:
+    """Begin to pull a source that is in a registry; nothing is done with any other.
+
+    Parameters
+    ----------
+    source : path-like or Payload
+        As of `flux_tree.broadcast`.
+    transfer : Transfer
+        How the data is to move.
+
+    Yields
+    ------
+    path-like or Payload
+        A `Payload`, which is good for one broadcast, if it is pulled; else what was given.
+
+    Raises
+    ------
+    UsageError
+        If `transfer` has what does not go with a registry.
+    SourceError
+        If it cannot be had.
+    """
+    if not is_reference(source):
+        yield source
+        return
+    reference = str(source)
+    transfer.check_pulled(reference)
+    with open_feed(reference, transfer.timeout) as feed:
+        yield Payload.from_manifest(reference, feed.manifest, feed.fd)
 
 
 def local_plan(

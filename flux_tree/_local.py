@@ -65,7 +65,6 @@ def run(
     measure_clock: bool,
     progress: Callable[[NDArray[np.void]], None] | None,
     places: Sequence[tuple[int, str]] | None = None,
-    feed_fd: int | None = None,
 ) -> NDArray[np.void]:
     """Carry a plan out between processes of this machine.
 
@@ -88,8 +87,6 @@ def run(
     places : sequence of (int, str), optional
         Of each rank, its network namespace (a file descriptor) and its address there. The loopback
         interface of this process's own, if not given.
-    feed_fd : int, optional
-        Where the data comes, if the source is pulled from elsewhere.
 
     Returns
     -------
@@ -140,11 +137,11 @@ def run(
             "timeout": transfer.timeout,
             "epoch_ns": lib.node_clock_ns(),
             "places": dict(enumerate(places or ())),
-            "feed_fd": feed_fd,
+            "feed_fd": payload.feed_fd,
         }
         fds = (records_fd, parents_fd, manifest_fd, *(fd for fd, _ in places or ()))
-        if feed_fd is not None:
-            fds = (*fds, feed_fd)
+        if payload.feed_fd is not None:
+            fds = (*fds, payload.feed_fd)
         try:
             answer = _run_launcher(setup, fds, progress and (lambda: progress(shared)))
         except KeyboardInterrupt:

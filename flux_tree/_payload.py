@@ -33,6 +33,8 @@ class Payload:
         Files, directories and links.
     chunk_size : int
         Bytes.
+    feed_fd : int or None
+        Where its data comes while it is pulled from a registry, once; None if it is there.
     """
 
     source: str
@@ -42,6 +44,7 @@ class Payload:
     files: int
     entries: int
     chunk_size: int
+    feed_fd: int | None = None
 
     @classmethod
     def scan(cls, source: str | os.PathLike[str]) -> Payload:
@@ -73,7 +76,7 @@ class Payload:
             lib.node_free(manifest)
 
     @classmethod
-    def from_manifest(cls, source: str, manifest: _Bytes) -> Payload:
+    def from_manifest(cls, source: str, manifest: _Bytes, feed_fd: int | None = None) -> Payload:
         """Return what a manifest says.
 
         Parameters
@@ -82,6 +85,8 @@ class Payload:
             What it is of.
         manifest : bytes
             Encoded.
+        feed_fd : int, optional
+            Where the data comes, if it is not there.
 
         Raises
         ------
@@ -92,7 +97,7 @@ class Payload:
         s = ffi.new("struct node_summary *")
         check(lib.node_summarize(manifest, len(manifest), s, fault), fault, SourceError)
         name = os.fsdecode(ffi.string(s.name))
-        return cls(source, manifest, name, s.bytes, s.files, s.entries, s.chunk_size)
+        return cls(source, manifest, name, s.bytes, s.files, s.entries, s.chunk_size, feed_fd)
 
     def with_chunk_size(self, chunk_size: int) -> Payload:
         """Return the same payload, cut into chunks of another size.
@@ -113,4 +118,4 @@ class Payload:
         if not 0 < chunk_size < 1 << 32:
             raise UsageError(f"chunk size {chunk_size}: must be from 4 KiB to 16 MiB")
         check(lib.node_set_chunk_size(data, len(manifest), chunk_size, fault), fault, UsageError)
-        return self.from_manifest(self.source, bytes(manifest))
+        return self.from_manifest(self.source, bytes(manifest), self.feed_fd)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,18 @@ class Transfer:
                 f"digest {self.digest!r}: give sha256: and 64 hexadecimal digits, as sha256sum"
                 " prints them"
             )
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Transfer:
+        """Return those of some options that are about this.
+
+        Parameters
+        ----------
+        options : mapping
+            By name; others are left.
+        """
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in options.items() if name in names})
 
     @property
     def sha256(self) -> bytes | None:

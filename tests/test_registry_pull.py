@@ -151,6 +151,33 @@ def test_a_full_disk(bad: Registry, tmp_path: Path, rank: int) -> None:
         subprocess.run(["umount", str(small)], check=True)
 
 
+@pytest.mark.parametrize("options", [[], ["--strategy", "auto"], ["--strategy", "chain", "--json"]])
+def test_on_the_command_line(bad: Registry, tmp_path: Path, options: list[str]) -> None:
+    files = {"a": os.urandom(100_000), "sub/b": b"b"}
+    bad.artifact("v1", files)
+    name, to = f"oci+http://{bad.host}/x:v1", f"{tmp_path}/r{{rank}}"
+    command = [sys.executable, "-m", "flux_tree", "bcast", "--ranks", "3"]
+    done = subprocess.run([*command, name, to, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [tree(tmp_path / f"r{rank}") for rank in range(3)] == [files] * 3
+    done = subprocess.run([*command, f"{name}9", f"{to}x"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "tag v19: the registry has no such thing" in done.stderr
+    done = subprocess.run([*command, name, f"{to}x", "--resume"], capture_output=True, text=True)
+    assert done.returncode == 2 and "resume: " in done.stderr
+
+
+@pytest.mark.lab
+def test_on_hosts_of_a_lab(bad: Registry, tmp_path: Path) -> None:
+    files = {"a": os.urandom(100_000)}
+    bad.artifact("v1", files)
+    name, to = f"oci+http://{bad.host}/x:v1", f"{tmp_path}/r{{rank}}"
+    command = [sys.executable, "-m", "flux_tree", "lab", "--hosts", "3", "bcast", name, to]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [tree(tmp_path / f"r{rank}") for rank in range(3)] == [files] * 3
+
+
 # ---- who pulls
 
 

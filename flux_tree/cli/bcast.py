@@ -156,8 +156,9 @@ def _wants_flux(local: bool, options: dict[str, Any]) -> bool:
 def _here(source: str, dest: str, quiet: bool, as_json: bool, **options: Any) -> Result:
     """Broadcast between processes of this machine."""
     from .. import broadcast
-    from .._between import local_plan
+    from .._between import local_plan, opened
     from .._payload import Payload
+    from .._transfer import Transfer
     from ..errors import UsageError
     from ..topology import Topology
     from ..units import parse_idset
@@ -170,22 +171,23 @@ def _here(source: str, dest: str, quiet: bool, as_json: bool, **options: Any) ->
         raise UsageError(f"--ranks {ranks}: give 1 or more")
     begin = time.monotonic()
     members = options.pop("members")
-    plan, scanned = local_plan(
-        source,
-        options.pop("strategy"),
-        topology=Topology.from_spec(options.pop("spec") or "kary:32", ranks),
-        ranks=None,
-        members=None if members is None else parse_idset(members, ranks, "--members"),
-        racks=None,
-        chunk_size=options["chunk_size"],
-        security=options["security"],
-        bandwidth=options["bandwidth"],
-    )
-    payload = scanned if isinstance(scanned, Payload) else Payload.scan(scanned)
-    if not quiet:
-        say(_header(payload, plan, options["security"]), err=as_json)
-    with progress_bar(payload.bytes, _receivers(plan), quiet) as progress:
-        result = broadcast(payload, dest, plan, progress=progress, **options)
+    with opened(source, Transfer.of(options)) as found:
+        plan, scanned = local_plan(
+            found,
+            options.pop("strategy"),
+            topology=Topology.from_spec(options.pop("spec") or "kary:32", ranks),
+            ranks=None,
+            members=None if members is None else parse_idset(members, ranks, "--members"),
+            racks=None,
+            chunk_size=options["chunk_size"],
+            security=options["security"],
+            bandwidth=options["bandwidth"],
+        )
+        payload = scanned if isinstance(scanned, Payload) else Payload.scan(scanned)
+        if not quiet:
+            say(_header(payload, plan, options["security"]), err=as_json)
+        with progress_bar(payload.bytes, _receivers(plan), quiet) as progress:
+            result = broadcast(payload, dest, plan, progress=progress, **options)
     return dataclasses.replace(result, elapsed=time.monotonic() - begin)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -133,8 +134,10 @@ def bcast(
       sudo flux-tree lab --hosts 32 bcast model '/tmp/copy-{rank}'
       sudo flux-tree lab --hosts 32 bcast model '/tmp/copy-{rank}' --strategy kary:2 --json
     """
+    from .._between import opened
     from .._payload import Payload
     from .._table import result_header
+    from .._transfer import Transfer
     from ..units import parse_idset
     from ._result import say_failures, say_result
 
@@ -142,9 +145,11 @@ def bcast(
         from ..plot import check_picture
 
         check_picture(plot)
-    payload = Payload.scan(source)
     ranks = None if members is None else parse_idset(members, wanted.hosts, "--members")
-    with wanted.make() as lab:
+    with ExitStack() as stack:
+        found = stack.enter_context(opened(source, Transfer.of(options)))
+        payload = found if isinstance(found, Payload) else Payload.scan(found)
+        lab = stack.enter_context(wanted.make())
         with progress_bar(payload.bytes, None, quiet) as progress:
             result = lab.broadcast(
                 payload, dest, topology=wanted.topo, members=ranks, progress=progress, **options
